@@ -1,0 +1,34 @@
+/** Shape of a GPT-2 model, from Hugging Face's `config.json`. */
+export interface ModelConfig {
+  readonly architecture: 'gpt2'
+  /** Pieces of the vocabulary, V. */
+  readonly vocabSize: number
+  /** Longest sequence that positions exist for. */
+  readonly positions: number
+  /** Width of the residual stream, C. */
+  readonly width: number
+  readonly layers: number
+  readonly heads: number
+  /** Width inside the MLP, F. */
+  readonly hidden: number
+  /** Added to the variance in layer norms. */
+  readonly epsilon: number
+}
+
+export interface MixtureConfig {
+  /** Experts of this peer, n. Expert 0 is the generalist. 0: the base alone, without LoRA. */
+  readonly experts: number
+  /** LoRA rank, r. */
+  readonly rank: number
+  /** LoRA's alpha; the scale is alpha / sqrt(r) (rank-stabilised, arXiv 2312.03732). */
+  readonly alpha: number
+  /** `router`: softmax over each token's top-2 logits; `mean`: every expert counts the same. */
+  readonly routing: 'router' | 'mean'
+}
+
+export const DEFAULT_MIXTURE: MixtureConfig = { experts: 2, rank: 8, alpha: 16, routing: 'router' }
+
+/** A token goes to at most this many experts (paper, section 3). */
+export const TOP_K = 2
+
+export const loraScale = ({ rank, alpha }: Pick<MixtureConfig, 'rank' | 'alpha'>): number => alpha / Math.sqrt(rank)

@@ -1,0 +1,82 @@
+import * as tf from '@tensorflow/tfjs-core'
+import { ModelError } from '../errors.ts'
+import type { Engine, EngineName, HostTensor, Program, Step } from './engine.ts'
+import type { HostArray, TensorSpec } from './graph.ts'
+
+/**
+ * Runs steps as they are written, one tfjs kernel after the other, on a tfjs backend that computes at once: libtensorflow
+ * where it is installed, or plain JavaScript as the oracle. Compiling is the identity.
+ */
+export function createEagerEngine(name: EngineName, backend: string, device: string): Engine {
+  const arrays = new Map<string, tf.Tensor>()
+  const use = () => void tf.setBackend(backend)
+  const tensorOf = ({ shape, dtype }: TensorSpec, values: HostArray) => tf.tensor(values, [...shape], dtype)
+  const array = (key: string): tf.Tensor => {
+    const found = arrays.get(key)
+    if (found === undefined) throw new ModelError({ code: 'ARRAY_MISSING', name: key })
+    return found
+  }
+  const replace = (key: string, tensor: tf.Tensor) => {
+    arrays.get(key)?.dispose()
+    arrays.set(key, tensor)
+  }
+
+  return {
+    name,
+    device,
+
+    place(key, tensor: HostTensor) {
+      use()
+      replace(key, tf.keep(tensorOf(tensor, tensor.values.slice())))
+    },
+
+    async read(key) {
+      return Float32Array.from((await array(key).data()) as Float32Array)
+    },
+
+    remove(key) {
+      arrays.get(key)?.dispose()
+      arrays.delete(key)
+    },
+
+    compile(step: Step): Promise<Program> {
+      return Promise.resolve({
+        async run(values) {
+          use()
+          const results = tf.tidy(() => {
+            const tensors: Record<string, tf.Tensor> = {}
+            for (const key of step.reads) tensors[key] = array(key)
+            for (const [key, spec] of Object.entries(step.inputs)) tensors[key] = tensorOf(spec, values[key]!)
+            // A result may be an argument handed through: a copy of its own keeps ownership simple.
+            const made = Object.entries(step.build(tensors)).map(([key, tensor]) => [key, tf.clone(tensor)] as const)
+            return Object.fromEntries(made)
+          })
+          const returned: Record<string, Float32Array> = {}
+          for (const [key, tensor] of Object.entries(results)) {
+            if (step.writes.includes(key)) {
+              replace(key, tf.keep(tensor))
+            } else {
+              returned[key] = Float32Array.from((await tensor.data()) as Float32Array)
+              tensor.dispose()
+            }
+          }
+          return returned
+        },
+        dispose() {
+          // Nothing was compiled.
+        },
+      })
+    },
+
+    memoryBytes() {
+      let bytes = 0
+      for (const tensor of arrays.values()) bytes += tensor.size * 4
+      return bytes
+    },
+
+    dispose() {
+      for (const tensor of arrays.values()) tensor.dispose()
+      arrays.clear()
+    },
+  }
+}

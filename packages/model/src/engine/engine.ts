@@ -1,0 +1,52 @@
+import type * as tf from '@tensorflow/tfjs-core'
+import type { HostArray, TensorSpec } from './graph.ts'
+
+export type EngineName = 'onnx' | 'tensorflow' | 'cpu'
+
+/** A tensor in JavaScript's own memory. */
+export interface HostTensor extends TensorSpec {
+  readonly values: HostArray
+}
+
+/**
+ * One step of work as a pure function of named tensors: what it reads from engine memory, what it is given anew each
+ * time, what it replaces. Shapes are static and nothing inside may depend on a value; what changes from run to run
+ * (learning rate, weights of a loss) is an input.
+ */
+export interface Step {
+  readonly name: string
+  /** Arrays in engine memory that the step reads. */
+  readonly reads: readonly string[]
+  /** Those of `reads` that it replaces: an output of the same name becomes the new array. */
+  readonly writes: readonly string[]
+  /** Given with each run. */
+  readonly inputs: Readonly<Record<string, TensorSpec>>
+  /** Written in tfjs operators. Every output but `writes` goes back to the caller of `run`. */
+  build(tensors: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor>
+}
+
+/** A step made ready to run again and again. */
+export interface Program {
+  /** @returns a copy of each output that is not in `writes` */
+  run(inputs: Readonly<Record<string, HostArray>>): Promise<Record<string, Float32Array>>
+  dispose(): void
+}
+
+/**
+ * Something that computes: named arrays in its own memory, and programs that work on them. Results differ in the last
+ * bits between engines; on one engine they are the same every time.
+ */
+export interface Engine {
+  readonly name: EngineName
+  /** In words, for logs: the library, its version, threads or device. */
+  readonly device: string
+  /** Puts an array into engine memory, in place of one of that name. The engine may keep `values` itself. */
+  place(name: string, tensor: HostTensor): void
+  /** @returns a copy; throws ModelError `ARRAY_MISSING` */
+  read(name: string): Promise<Float32Array>
+  remove(name: string): void
+  compile(step: Step): Promise<Program>
+  /** Bytes held in named arrays. */
+  memoryBytes(): number
+  dispose(): void
+}

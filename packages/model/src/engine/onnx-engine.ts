@@ -1,0 +1,151 @@
+import type { InferenceSession, Tensor } from 'onnxruntime-common'
+import { ModelError } from '../errors.ts'
+import type { Engine, Program, Step } from './engine.ts'
+import { type HostArray, sizeOf, type TensorSpec } from './graph.ts'
+import { inputName, lower } from './onnx/lower.ts'
+import { simplify } from './passes.ts'
+import { record } from './recorder.ts'
+
+/** What this engine needs of onnxruntime-node or onnxruntime-web. */
+export interface OrtLibrary {
+  readonly InferenceSession: typeof InferenceSession
+  readonly Tensor: typeof Tensor
+}
+
+export interface OnnxEngineOptions {
+  /** Threads of one operator. @default 1 */
+  readonly threads?: number
+  readonly device: string
+}
+
+/** An array with its twin: a program reads one and writes the other, then they change places. Nothing is copied. */
+interface Slot {
+  current: Tensor
+  spare: Tensor | undefined
+}
+
+/** Runs steps as ONNX graphs, recorded once and replayed by ONNX Runtime. */
+export function createOnnxEngine(ort: OrtLibrary, options: OnnxEngineOptions): Engine {
+  const slots = new Map<string, Slot>()
+  const programs = new Set<Program>()
+  const tensorOf = ({ dtype, shape }: TensorSpec, values: HostArray): Tensor =>
+    new ort.Tensor(dtype, values as Float32Array, shape)
+
+  const slot = (name: string): Slot => {
+    const found = slots.get(name)
+    if (found === undefined) throw new ModelError({ code: 'ARRAY_MISSING', name })
+    return found
+  }
+
+  return {
+    name: 'onnx',
+    device: options.device,
+
+    place(name, tensor) {
+      slots.set(name, { current: tensorOf(tensor, tensor.values), spare: undefined })
+    },
+
+    read(name) {
+      return Promise.resolve(Float32Array.from(slot(name).current.data as Float32Array))
+    },
+
+    remove(name) {
+      slots.delete(name)
+    },
+
+    async compile(step) {
+      const inputs: Record<string, TensorSpec> = { ...step.inputs }
+      for (const name of step.reads) {
+        const { dims, type } = slot(name).current
+        inputs[name] = { shape: dims, dtype: type as TensorSpec['dtype'] }
+      }
+      const model = lower(step.name, simplify(record(step.name, inputs, (tensors) => step.build(tensors))))
+      const session = await ort.InferenceSession.create(model.bytes, {
+        executionProviders: ['cpu'],
+        // The graph is already as small as we can make it, and rewriting it takes memory (weights are inputs).
+        graphOptimizationLevel: 'disabled',
+        intraOpNumThreads: options.threads ?? 1,
+        interOpNumThreads: 1,
+        executionMode: 'sequential',
+        // A spinning thread is a core that another peer on this machine cannot use.
+        extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
+      })
+      const program = replay(session, model.inputs, model.outputs, step, slot, tensorOf, programs)
+      programs.add(program)
+      return program
+    },
+
+    memoryBytes() {
+      let bytes = 0
+      for (const { current, spare } of slots.values()) {
+        bytes += (current.data as Float32Array).byteLength
+        if (spare !== undefined) bytes += (spare.data as Float32Array).byteLength
+      }
+      return bytes
+    },
+
+    dispose() {
+      for (const program of [...programs]) program.dispose()
+      slots.clear()
+    },
+  }
+}
+
+function replay(
+  session: InferenceSession,
+  inputs: readonly string[],
+  outputs: readonly string[],
+  step: Step,
+  slot: (name: string) => Slot,
+  tensorOf: (spec: TensorSpec, values: HostArray) => Tensor,
+  programs: Set<Program>,
+): Program {
+  const given = new Set(Object.keys(step.inputs))
+  const writes = new Set(step.writes)
+  const program: Program = {
+    async run(values) {
+      const feeds: Record<string, Tensor> = {}
+      for (const name of inputs) {
+        feeds[inputName(name)] = given.has(name)
+          ? tensorOf(step.inputs[name]!, checked(name, step.inputs[name]!, values[name]))
+          : slot(name).current
+      }
+      const fetches: Record<string, Tensor | null> = {}
+      for (const name of outputs) fetches[name] = writes.has(name) ? spareOf(slot(name), tensorOf) : null
+      const results = await session.run(feeds, fetches)
+      const returned: Record<string, Float32Array> = {}
+      for (const name of outputs) {
+        if (writes.has(name)) swap(slot(name))
+        else returned[name] = Float32Array.from(results[name]!.data as Float32Array)
+      }
+      return returned
+    },
+    dispose() {
+      if (programs.delete(program)) void session.release()
+    },
+  }
+  return program
+}
+
+function spareOf(slot: Slot, tensorOf: (spec: TensorSpec, values: HostArray) => Tensor): Tensor {
+  const { dims, type } = slot.current
+  slot.spare ??= tensorOf({ shape: dims, dtype: type as TensorSpec['dtype'] }, new Float32Array(sizeOf(dims)))
+  return slot.spare
+}
+
+function swap(slot: Slot): void {
+  const { current, spare } = slot
+  slot.current = spare!
+  slot.spare = current
+}
+
+function checked(name: string, spec: TensorSpec, values: HostArray | undefined): HostArray {
+  const expected = sizeOf(spec.shape)
+  if (values?.length === expected) return values
+  throw new ModelError({
+    code: 'SHAPE_MISMATCH',
+    what: `input "${name}"`,
+    expected: `[${spec.shape.join()}]`,
+    actual: values === undefined ? 'nothing' : `${values.length} elements`,
+  })
+}

@@ -1,0 +1,146 @@
+import type { DType, HostArray, TensorSpec, Value } from '../graph.ts'
+import { type AttributeProto, ModelProto, type NodeProto, type TensorProto } from './pb/onnx.ts'
+
+/** Element types of TensorProto (ONNX specification, TensorProto.DataType). */
+export const ONNX_TYPE = { float32: 1, int32: 6, int64: 7, bool: 9 } as const satisfies Record<
+  DType | 'int64',
+  number
+>
+const ATTRIBUTE = { float: 1, int: 2, string: 3, ints: 7 } as const
+
+/** Operators of the default domain as of opset 20 (Gelu, and reductions with their axes as input). */
+const OPSET = 20
+const MICROSOFT = 'com.microsoft'
+
+export interface OpOptions {
+  readonly attrs?: Readonly<Record<string, number | string | readonly number[] | { readonly float: number }>>
+  /** How many outputs to name. @default 1 */
+  readonly outputs?: number
+  /** An operator of ONNX Runtime's own domain. @default false */
+  readonly contrib?: boolean
+}
+
+/** Collects ONNX nodes under fresh names; constants are shared by value. */
+export class OnnxBuilder {
+  readonly #nodes: NodeProto[] = []
+  readonly #initializers = new Map<string, TensorProto>()
+  readonly #inputs: { name: string; spec: TensorSpec }[] = []
+  readonly #outputs: { name: string; spec: TensorSpec }[] = []
+  #next = 0
+
+  /** Adds one node and returns the name of its first output. */
+  op(opType: string, inputs: readonly string[], options: OpOptions = {}): string {
+    return this.ops(opType, inputs, { ...options, outputs: options.outputs ?? 1 })[0]!
+  }
+
+  /** Adds one node and returns the names of all its outputs. */
+  ops(opType: string, inputs: readonly string[], options: OpOptions & { outputs: number }): string[] {
+    const output = Array.from({ length: options.outputs }, () => `t${this.#next++}`)
+    this.#nodes.push({
+      name: `${opType}_${this.#nodes.length}`,
+      opType,
+      domain: options.contrib === true ? MICROSOFT : '',
+      input: [...inputs],
+      output,
+      attribute: Object.entries(options.attrs ?? {}).map(([name, value]) => attribute(name, value)),
+    })
+    return output
+  }
+
+  ints(values: readonly number[]): string {
+    const data = BigInt64Array.from(values, BigInt)
+    return this.#initializer(`i64[${values.join()}]`, ONNX_TYPE.int64, [values.length], bytesOf(data))
+  }
+
+  /** A float scalar (rank 0). */
+  float(value: number): string {
+    return this.#initializer(`f32(${value})`, ONNX_TYPE.float32, [], bytesOf(Float32Array.of(value)))
+  }
+
+  constant(value: Value, data: HostArray): string {
+    const raw = bytesOf(data)
+    const key = data.length <= 16 ? `${value.dtype}[${value.shape.join()}]{${data.join()}}` : `c${value.id}`
+    return this.#initializer(key, ONNX_TYPE[value.dtype], value.shape, raw)
+  }
+
+  input(name: string, spec: TensorSpec): string {
+    this.#inputs.push({ name, spec })
+    return name
+  }
+
+  /** Publishes a value under the name by which the caller knows it. */
+  output(name: string, from: string, spec: TensorSpec): void {
+    this.#nodes.push({
+      name: `output_${name}`,
+      opType: 'Identity',
+      domain: '',
+      input: [from],
+      output: [name],
+      attribute: [],
+    })
+    this.#outputs.push({ name, spec })
+  }
+
+  /** Gives the node that makes `from` the public name instead of copying, where nothing else claims it. */
+  rename(name: string, from: string, spec: TensorSpec): boolean {
+    const producer = this.#nodes.find((node) => node.output.includes(from))
+    if (producer === undefined) return false
+    producer.output = producer.output.map((o) => (o === from ? name : o))
+    for (const node of this.#nodes) node.input = node.input.map((i) => (i === from ? name : i))
+    this.#outputs.push({ name, spec })
+    return true
+  }
+
+  get nodeCount(): number {
+    return this.#nodes.length
+  }
+
+  serialize(name: string): Uint8Array {
+    const info = ({ name, spec }: { name: string; spec: TensorSpec }) => ({
+      name,
+      type: {
+        tensorType: {
+          elemType: ONNX_TYPE[spec.dtype],
+          shape: { dim: spec.shape.map((dimValue) => ({ dimValue })) },
+        },
+      },
+    })
+    return ModelProto.encode({
+      irVersion: 9,
+      producerName: 'comigs',
+      opsetImport: [
+        { domain: '', version: OPSET },
+        { domain: MICROSOFT, version: 1 },
+      ],
+      graph: {
+        name,
+        node: this.#nodes,
+        initializer: [...this.#initializers.values()],
+        input: this.#inputs.map(info),
+        output: this.#outputs.map(info),
+      },
+    })
+  }
+
+  #initializer(key: string, dataType: number, dims: readonly number[], rawData: Uint8Array): string {
+    let tensor = this.#initializers.get(key)
+    if (tensor === undefined) {
+      tensor = { name: `k${this.#initializers.size}`, dataType, dims: [...dims], rawData }
+      this.#initializers.set(key, tensor)
+    }
+    return tensor.name
+  }
+}
+
+function attribute(name: string, value: number | string | readonly number[] | { readonly float: number }): AttributeProto {
+  // As bigint: protons writes negative JavaScript numbers wrongly.
+  const empty = { name, f: 0, i: 0n, s: new Uint8Array(), ints: [] }
+  if (typeof value === 'number') return { ...empty, i: BigInt(value), type: ATTRIBUTE.int }
+  if (typeof value === 'string') return { ...empty, s: new TextEncoder().encode(value), type: ATTRIBUTE.string }
+  if ('float' in value) return { ...empty, f: value.float, type: ATTRIBUTE.float }
+  return { ...empty, ints: value.map(BigInt), type: ATTRIBUTE.ints }
+}
+
+function bytesOf(data: ArrayBufferView): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+}

@@ -1,0 +1,64 @@
+import type { Graph, Value } from '../graph.ts'
+import { OnnxBuilder } from './builder.ts'
+import { KERNELS } from './kernels.ts'
+
+export interface OnnxModel {
+  readonly bytes: Uint8Array
+  /** Names of the graph's inputs that are really read. */
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  readonly nodeCount: number
+}
+
+/** Turns a graph of kernels into an ONNX model whose inputs and outputs carry the graph's own names. */
+export function lower(name: string, graph: Graph): OnnxModel {
+  const onnx = new OnnxBuilder()
+  const names = new Map<Value, string>()
+  const used = usedValues(graph)
+
+  const inputs: string[] = []
+  for (const value of graph.inputs) {
+    if (!used.has(value) || value.origin.kind !== 'input') continue
+    // An output may bear the name of the input that it replaces; inside the model they must differ.
+    names.set(value, onnx.input(inputName(value.origin.name), value))
+    inputs.push(value.origin.name)
+  }
+  const nameOf = (value: Value): string => {
+    let known = names.get(value)
+    if (known === undefined && value.origin.kind === 'constant') {
+      known = onnx.constant(value, value.origin.data)
+      names.set(value, known)
+    }
+    if (known === undefined) throw new Error(`value ${value.id} is used before it is made`)
+    return known
+  }
+
+  for (const node of graph.nodes) {
+    const made = KERNELS[node.kernel]!.lower(onnx, {
+      node,
+      attrs: node.attrs,
+      used: node.outputs.map((value) => used.has(value)),
+      name: (input) => nameOf(node.inputs[input]!),
+      value: (input) => node.inputs[input]!,
+    })
+    node.outputs.forEach((value, i) => names.set(value, made[i]!))
+  }
+
+  const claimed = new Set<string>()
+  for (const [outputName, value] of graph.outputs) {
+    const from = nameOf(value)
+    const own = value.origin.kind === 'node' && !claimed.has(from)
+    claimed.add(from)
+    if (!own || !onnx.rename(outputName, from, value)) onnx.output(outputName, from, value)
+    else if (own) names.set(value, outputName)
+  }
+  return { bytes: onnx.serialize(name), inputs, outputs: [...graph.outputs.keys()], nodeCount: onnx.nodeCount }
+}
+
+export const inputName = (name: string): string => `in:${name}`
+
+function usedValues(graph: Graph): Set<Value> {
+  const used = new Set<Value>(graph.outputs.values())
+  for (const node of graph.nodes) Object.values(node.inputs).forEach((value) => used.add(value))
+  return used
+}

@@ -1,0 +1,231 @@
+import { type AdamWOptions } from '../../ops/adamw.ts'
+import { type AttentionShape, causalMaskValues } from '../../ops/attention.ts'
+import { GELU_A, GELU_B } from '../../ops/gelu.ts'
+import type { TensorSpec } from '../graph.ts'
+import type { OnnxBuilder } from './builder.ts'
+import type { Kernel, LowerContext } from './kernel.ts'
+
+/** Lowerings of our own operators (src/ops), fused by hand. Each has a tfjs composition that is its oracle. */
+export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
+  'comigs.Gemm': {
+    shape: ({ a, b }, { transposeA, transposeB }) => {
+      const m = a!.shape[transposeA === true ? 1 : 0]!
+      const n = b!.shape[transposeB === true ? 0 : 1]!
+      return { outputs: [float([m, n])] }
+    },
+    lower: (onnx, c) => {
+      const { alpha, transposeA, transposeB } = c.attrs
+      const attrs = {
+        alpha: { float: alpha as number },
+        transA: Number(transposeA),
+        transB: Number(transposeB),
+      }
+      const operands = [c.name('a'), c.name('b')]
+      return [onnx.op('Gemm', 'c' in c.node.inputs ? [...operands, c.name('c')] : operands, { attrs })]
+    },
+  },
+
+  'comigs.LayerNorm': {
+    shape: ({ x }) => ({ outputs: [float(x!.shape), float([x!.shape[0]!, 1]), float([x!.shape[0]!, 1])] }),
+    lower: (onnx, c) =>
+      onnx.ops('LayerNormalization', [c.name('x'), c.name('gain'), c.name('bias')], {
+        attrs: { axis: -1, epsilon: { float: c.attrs['epsilon'] as number } },
+        outputs: 3,
+      }),
+  },
+
+  'comigs.LayerNormGrad': {
+    shape: ({ x }) => ({ outputs: [float(x!.shape)] }),
+    lower: (onnx, c) => {
+      const mean = (x: string) => onnx.op('ReduceMean', [x, onnx.ints([1])], { attrs: { keepdims: 1 } })
+      const normal = onnx.op('Mul', [onnx.op('Sub', [c.name('x'), c.name('mean')]), c.name('rstd')])
+      const g = onnx.op('Mul', [c.name('dy'), c.name('gain')])
+      const along = onnx.op('Mul', [normal, mean(onnx.op('Mul', [g, normal]))])
+      const centred = onnx.op('Sub', [onnx.op('Sub', [g, mean(g)]), along])
+      return [onnx.op('Mul', [centred, c.name('rstd')])]
+    },
+  },
+
+  'comigs.Gelu': {
+    shape: ({ x }) => ({ outputs: [float(x!.shape)] }),
+    lower: (onnx, c) => [onnx.op('FastGelu', [c.name('x')], { contrib: true })],
+  },
+
+  'comigs.GeluGrad': {
+    shape: ({ x }) => ({ outputs: [float(x!.shape)] }),
+    lower: (onnx, c) => {
+      const x = c.name('x')
+      const square = onnx.op('Mul', [x, x])
+      const slope = onnx.op('Add', [onnx.op('Mul', [square, onnx.float(3 * GELU_B)]), onnx.float(GELU_A)])
+      const inner = onnx.op('Add', [onnx.op('Mul', [square, onnx.float(GELU_B)]), onnx.float(GELU_A)])
+      const p = onnx.op('Sigmoid', [onnx.op('Mul', [x, inner])])
+      const rest = onnx.op('Sub', [onnx.float(1), p])
+      const xp = onnx.op('Mul', [x, p])
+      const bend = onnx.op('Mul', [onnx.op('Mul', [xp, rest]), slope])
+      return [onnx.op('Mul', [c.name('dy'), onnx.op('Add', [p, bend])])]
+    },
+  },
+
+  'comigs.Attention': {
+    shape: ({ qkv }, attrs) => {
+      const { B, T, H, C } = attentionDims(qkv!.shape, attrs as unknown as AttentionShape)
+      return { outputs: [float([B * T, C]), float([H, B, T, T])] }
+    },
+    lower: (onnx, c) => {
+      const dims = attentionDims(c.value('qkv').shape, c.attrs as unknown as AttentionShape)
+      const [q, k, v] = splitHeads(onnx, c.name('qkv'), dims)
+      const scores = matmul(onnx, q!, k!, { transB: 1, alpha: { float: 1 / Math.sqrt(dims.D) } })
+      const mask = onnx.constant(
+        { id: -1, shape: [dims.T, dims.T], dtype: 'float32', origin: { kind: 'constant', data: new Float32Array() } },
+        causalMaskValues(dims.T),
+      )
+      const probs = onnx.op('Softmax', [onnx.op('Add', [scores, mask])], { attrs: { axis: -1 } })
+      return [mergeHeads(onnx, onnx.op('MatMul', [probs, v!]), dims, 1), probs]
+    },
+  },
+
+  'comigs.AttentionGrad': {
+    shape: ({ qkv }) => ({ outputs: [float(qkv!.shape)] }),
+    lower: (onnx, c) => {
+      const dims = attentionDims(c.value('qkv').shape, c.attrs as unknown as AttentionShape)
+      const { B, T, H, D } = dims
+      const [q, k, v] = splitHeads(onnx, c.name('qkv'), dims)
+      const probs = c.name('probs')
+      const byHead = onnx.op('Reshape', [c.name('dy'), onnx.ints([B, T, H, D])])
+      const dOut = onnx.op('Transpose', [byHead], { attrs: { perm: [2, 0, 1, 3] } }) // [H, B, T, D]
+      const dV = matmul(onnx, probs, dOut, { transA: 1 })
+      const dProbs = matmul(onnx, dOut, v!, { transB: 1 })
+      const product = onnx.op('Reshape', [onnx.op('Mul', [c.name('dy'), c.name('out')]), onnx.ints([B, T, H, D])])
+      const sums = onnx.op('ReduceSum', [product, onnx.ints([3])], { attrs: { keepdims: 1 } })
+      const rows = onnx.op('Transpose', [sums], { attrs: { perm: [2, 0, 1, 3] } }) // [H, B, T, 1]
+      const dScores = onnx.op('Mul', [probs, onnx.op('Sub', [dProbs, rows])])
+      const alpha = { float: 1 / Math.sqrt(D) }
+      const dQ = matmul(onnx, dScores, k!, { alpha })
+      const dK = matmul(onnx, dScores, q!, { transA: 1, alpha })
+      const all = onnx.op('Concat', [dQ, dK, dV], { attrs: { axis: 0 } }) // [3 H, B, T, D]
+      return [mergeHeads(onnx, all, dims, 3)]
+    },
+  },
+
+  'comigs.HeadCrossEntropy': {
+    shape: ({ x, w }, { gradX, gradW }) => ({
+      outputs: [float([]), float(gradX === true ? x!.shape : []), float(gradW === true ? w!.shape : [])],
+    }),
+    lower: lowerHead,
+  },
+
+  'comigs.Embedding': {
+    shape: ({ table, ids }) => ({ outputs: [float([ids!.shape[0]!, table!.shape[1]!])] }),
+    lower: (onnx, c) => [onnx.op('Gather', [c.name('table'), c.name('ids')], { attrs: { axis: 0 } })],
+  },
+
+  'comigs.EmbeddingGrad': {
+    shape: ({ dy }, { rows }) => ({ outputs: [float([rows as number, dy!.shape[1]!])] }),
+    lower: (onnx, c) => {
+      const [rows, width] = c.node.outputs[0]!.shape as [number, number]
+      const zeros = onnx.op('Expand', [onnx.float(0), onnx.ints([rows, width])])
+      const ids = onnx.op('Cast', [c.name('ids')], { attrs: { to: 7 } })
+      const index = onnx.op('Unsqueeze', [ids, onnx.ints([1])])
+      return [onnx.op('ScatterND', [zeros, index, c.name('dy')], { attrs: { reduction: 'add' } })]
+    },
+  },
+
+  'comigs.AdamW': {
+    shape: ({ parameters }) => {
+      const spec = float(parameters!.shape)
+      return { outputs: [spec, spec, spec] }
+    },
+    lower: (onnx, c) => {
+      const { beta1, beta2, epsilon } = c.attrs as unknown as AdamWOptions
+      const mul = (a: string, b: string) => onnx.op('Mul', [a, b])
+      const g = c.name('gradient')
+      const [c1, c2] = [0, 1].map((i) => onnx.op('Gather', [c.name('correction'), onnx.ints([i])]))
+      const m = onnx.op('Add', [mul(c.name('first'), onnx.float(beta1)), mul(g, onnx.float(1 - beta1))])
+      const v = onnx.op('Add', [mul(c.name('second'), onnx.float(beta2)), mul(mul(g, g), onnx.float(1 - beta2))])
+      const scale = onnx.op('Add', [onnx.op('Sqrt', [mul(v, c2!)]), onnx.float(epsilon)])
+      const rate = mul(c.name('learningRate'), c1!)
+      const update = mul(onnx.op('Div', [m, scale]), rate)
+      const keep = onnx.op('Sub', [onnx.float(1), mul(c.name('learningRate'), c.name('decay'))])
+      return [onnx.op('Sub', [mul(c.name('parameters'), keep), update]), m, v]
+    },
+  },
+}
+
+/**
+ * Rows of the head that are worked on at a time, so that a chunk of logits stays in the cache. Chosen by measurement
+ * (bench/engine).
+ */
+const HEAD_CHUNK_ELEMENTS = 1 << 21
+
+function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
+  const [N] = c.value('x').shape as [number, number]
+  const [V] = c.value('w').shape as [number, number]
+  const gradX = c.used[1] === true
+  const gradW = c.used[2] === true
+  const rows = Math.max(1, Math.min(N, Math.floor(HEAD_CHUNK_ELEMENTS / V)))
+  const chunks = Math.ceil(N / rows)
+  const cut = (name: string, from: number) =>
+    chunks === 1
+      ? name
+      : onnx.op('Slice', [name, onnx.ints([from]), onnx.ints([Math.min(N, from + rows)]), onnx.ints([0])])
+
+  let loss = ''
+  let dW = ''
+  const dX: string[] = []
+  for (let from = 0; from < N; from += rows) {
+    const x = cut(c.name('x'), from)
+    const target = onnx.op('Unsqueeze', [cut(c.name('targets'), from), onnx.ints([1])]) // [R, 1]
+    const weight = onnx.op('Unsqueeze', [cut(c.name('weights'), from), onnx.ints([1])]) // [R, 1]
+    const logits = onnx.op('Gemm', [x, c.name('w')], { attrs: { transB: 1 } }) // [R, V]
+    const logProbs = onnx.op('LogSoftmax', [logits], { attrs: { axis: -1 } })
+    const picked = onnx.op('GatherElements', [logProbs, target], { attrs: { axis: 1 } })
+    const part = onnx.op('ReduceSum', [onnx.op('Mul', [picked, weight])], { attrs: { keepdims: 0 } })
+    loss = loss === '' ? part : onnx.op('Add', [loss, part])
+    if (!gradX && !gradW) continue
+    const minusOne = onnx.op('Expand', [onnx.float(-1), onnx.op('Shape', [target])])
+    const probs = onnx.op('Exp', [logProbs])
+    const unweighted = onnx.op('ScatterElements', [probs, target, minusOne], { attrs: { axis: 1, reduction: 'add' } })
+    // (diag(weight) G) W = diag(weight) (G W): scaling [R, C] is cheaper than [R, V].
+    if (gradX) dX.push(onnx.op('Mul', [onnx.op('Gemm', [unweighted, c.name('w')]), weight]))
+    if (gradW) {
+      const weightedX = onnx.op('Mul', [x, weight])
+      const operands = dW === '' ? [unweighted, weightedX] : [unweighted, weightedX, dW]
+      dW = onnx.op('Gemm', operands, { attrs: { transA: 1 } })
+    }
+  }
+  return [
+    onnx.op('Neg', [loss]),
+    dX.length > 1 ? onnx.op('Concat', dX, { attrs: { axis: 0 } }) : (dX[0] ?? ''),
+    dW,
+  ]
+}
+
+const float = (shape: readonly number[]): TensorSpec => ({ shape, dtype: 'float32' })
+
+// B batch, T tokens, H heads, D width of a head, C = H D.
+function attentionDims(qkv: readonly number[], { batch: B, heads: H }: AttentionShape) {
+  const T = qkv[0]! / B
+  const C = qkv[1]! / 3
+  return { B, T, H, C, D: C / H }
+}
+type AttentionDims = ReturnType<typeof attentionDims>
+
+function splitHeads(onnx: OnnxBuilder, qkv: string, { B, T, H, D }: AttentionDims): string[] {
+  const byHead = onnx.op('Reshape', [qkv, onnx.ints([B, T, 3 * H, D])])
+  const headFirst = onnx.op('Transpose', [byHead], { attrs: { perm: [2, 0, 1, 3] } }) // [3 H, B, T, D]
+  return onnx.ops('Split', [headFirst, onnx.ints([H, H, H])], { attrs: { axis: 0 }, outputs: 3 })
+}
+
+function mergeHeads(onnx: OnnxBuilder, x: string, { B, T, H, D }: AttentionDims, parts: number): string {
+  const tokenFirst = onnx.op('Transpose', [x], { attrs: { perm: [1, 2, 0, 3] } }) // [B, T, parts H, D]
+  return onnx.op('Reshape', [tokenFirst, onnx.ints([B * T, parts * H * D])])
+}
+
+function matmul(
+  onnx: OnnxBuilder,
+  a: string,
+  b: string,
+  attrs: Readonly<Record<string, number | { readonly float: number }>>,
+): string {
+  return onnx.op('FusedMatMul', [a, b], { contrib: true, attrs })
+}

@@ -1,0 +1,121 @@
+import { type Graph, type Node, sameShape, type Value } from './graph.ts'
+
+/** Everything that makes a recorded graph smaller, in the order that pays. */
+export function simplify(graph: Graph): Graph {
+  return dropDead(fuseAddIntoGemm(mergeEqual(dropNeutral(dropDead(graph)))))
+}
+
+/** Removes nodes that no output depends on: gradients that nobody asked for, placeholders that tfjs's tape makes. */
+export function dropDead(graph: Graph): Graph {
+  const needed = new Set<Node>()
+  const visit = (value: Value): void => {
+    if (value.origin.kind !== 'node' || needed.has(value.origin.node)) return
+    needed.add(value.origin.node)
+    Object.values(value.origin.node.inputs).forEach(visit)
+  }
+  for (const value of graph.outputs.values()) visit(value)
+  return { ...graph, nodes: graph.nodes.filter((node) => needed.has(node)) }
+}
+
+/** x · 1 = x, x + 0 = x: tfjs's tape starts with such a product and sums gradients of which some are nothing. */
+export function dropNeutral(graph: Graph): Graph {
+  return rewrite(graph, (node) => {
+    const neutral = NEUTRAL[node.kernel]
+    if (neutral === undefined) return undefined
+    const { a, b } = node.inputs as { a: Value; b: Value }
+    const made = node.outputs[0]!
+    if (isConstant(b, neutral) && sameShape(a.shape, made.shape)) return a
+    if (isConstant(a, neutral) && sameShape(b.shape, made.shape)) return b
+    return undefined
+  })
+}
+
+const NEUTRAL: Readonly<Record<string, number>> = { Multiply: 1, Add: 0 }
+
+/** Common subexpression elimination: same kernel, same inputs, same attributes. */
+export function mergeEqual(graph: Graph): Graph {
+  const seen = new Map<string, Node>()
+  const redirect = new Map<Value, Value>()
+  const nodes: Node[] = []
+  for (const node of graph.nodes) {
+    node.inputs = redirected(node.inputs, redirect)
+    const inputs = Object.entries(node.inputs).map(([name, value]) => `${name}:${value.id}`)
+    const key = `${node.kernel}(${inputs.join()})${JSON.stringify(node.attrs)}`
+    const twin = seen.get(key)
+    if (twin === undefined) {
+      seen.set(key, node)
+      nodes.push(node)
+    } else {
+      node.outputs.forEach((value, i) => redirect.set(value, twin.outputs[i]!))
+    }
+  }
+  return { ...graph, nodes, outputs: redirectedOutputs(graph, redirect) }
+}
+
+/** x + a b -> one Gemm that accumulates into x, where nothing else reads the product. */
+export function fuseAddIntoGemm(graph: Graph): Graph {
+  const uses = countUses(graph)
+  const redirect = new Map<Value, Value>()
+  const absorbed = new Set<Node>()
+  const nodes: Node[] = []
+  for (const node of graph.nodes) {
+    node.inputs = redirected(node.inputs, redirect)
+    const fused = node.kernel === 'Add' ? fuse(node, uses, absorbed) : undefined
+    if (fused !== undefined) redirect.set(node.outputs[0]!, fused.outputs[0]!)
+    nodes.push(fused ?? node)
+  }
+  return {
+    ...graph,
+    nodes: nodes.filter((node) => !absorbed.has(node)),
+    outputs: redirectedOutputs(graph, redirect),
+  }
+}
+
+function fuse(add: Node, uses: ReadonlyMap<Value, number>, absorbed: Set<Node>): Node | undefined {
+  const { a, b } = add.inputs as { a: Value; b: Value }
+  for (const [product, addend] of [
+    [b, a],
+    [a, b],
+  ] as const) {
+    if (product.origin.kind !== 'node' || !sameShape(product.shape, addend.shape)) continue
+    const gemm = product.origin.node
+    if (gemm.kernel !== 'comigs.Gemm' || 'c' in gemm.inputs || uses.get(product) !== 1) continue
+    absorbed.add(gemm)
+    const outputs: Value[] = []
+    const node: Node = { ...gemm, inputs: { ...gemm.inputs, c: addend }, outputs }
+    outputs.push({ ...add.outputs[0]!, origin: { kind: 'node', node, output: 0 } })
+    return node
+  }
+  return undefined
+}
+
+function rewrite(graph: Graph, replacement: (node: Node) => Value | undefined): Graph {
+  const redirect = new Map<Value, Value>()
+  const nodes = graph.nodes.filter((node) => {
+    node.inputs = redirected(node.inputs, redirect)
+    const value = replacement(node)
+    if (value !== undefined) redirect.set(node.outputs[0]!, value)
+    return value === undefined
+  })
+  return { ...graph, nodes, outputs: redirectedOutputs(graph, redirect) }
+}
+
+function redirected(inputs: Record<string, Value>, redirect: ReadonlyMap<Value, Value>): Record<string, Value> {
+  return Object.fromEntries(Object.entries(inputs).map(([name, value]) => [name, redirect.get(value) ?? value]))
+}
+
+function redirectedOutputs(graph: Graph, redirect: ReadonlyMap<Value, Value>): Map<string, Value> {
+  return new Map([...graph.outputs].map(([name, value]) => [name, redirect.get(value) ?? value]))
+}
+
+function countUses(graph: Graph): Map<Value, number> {
+  const uses = new Map<Value, number>()
+  const note = (value: Value) => uses.set(value, (uses.get(value) ?? 0) + 1)
+  for (const node of graph.nodes) Object.values(node.inputs).forEach(note)
+  for (const value of graph.outputs.values()) note(value)
+  return uses
+}
+
+function isConstant(value: Value, element: number): boolean {
+  return value.origin.kind === 'constant' && value.origin.data.every((x) => x === element)
+}
