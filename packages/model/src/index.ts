@@ -1,4 +1,36 @@
-export { selectEngine } from './engine/select.ts'
-export * from './config.ts'
-export * from './parameters.ts'
-export * from './steps.ts'
+export { type BaseHashes, type BaseModel, hashBase, hubConfig, loadBase, readConfig } from './base.ts'
+export { DEFAULT_MIXTURE, loraScale, type MixtureConfig, type ModelConfig } from './config.ts'
+export {
+  type DataSource,
+  readSplits,
+  requireSequence,
+  type SplitName,
+  SPLITS,
+  tokenize,
+  type TokenSet,
+} from './data.ts'
+export type { Engine, EngineName, HostTensor, Program, Step } from './engine/engine.ts'
+export { ENGINES, type EngineOptions, selectEngine, type SelectedEngine } from './engine/select.ts'
+export { ModelError, type ModelErrorDetail } from './errors.ts'
+export { evaluate, type Evaluation } from './evaluate.ts'
+export {
+  baseLayout,
+  type Layout,
+  type NamedArray,
+  namedArrays,
+  trainedLayout,
+  type TrainedLayout,
+} from './parameters.ts'
+export { createPretrainer, type Pretrainer, type PretrainOptions } from './pretrain.ts'
+export { readSafetensors, writeSafetensors } from './safetensors.ts'
+export type { Schedule } from './schedule.ts'
+export { evaluationStep, expertStep, routerStep } from './steps.ts'
+export { loadTokenizer, type Tokenizer } from './tokenizer.ts'
+export {
+  createTrainer,
+  initialShared,
+  type PhaseResult,
+  placeBase,
+  type Trainer,
+  type TrainerOptions,
+} from './trainer.ts'

