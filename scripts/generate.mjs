@@ -1,12 +1,13 @@
 // Regenerates the protobuf code from the .proto files: `npm run generate`. The result is committed.
 import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 
-const PROTOS = ['packages/model/src/engine/onnx/onnx.proto']
+const PROTOS = ['packages/model/src/engine/onnx/onnx.proto', 'packages/protocol/src/messages.proto']
 
 for (const proto of PROTOS) {
   const out = join(dirname(proto), 'pb')
+  mkdirSync(out, { recursive: true })
   execFileSync('npx', ['--no-install', 'protons', proto, '-o', out], { stdio: ['ignore', 'inherit', 'ignore'] })
   const file = join(out, basename(proto, '.proto') + '.ts')
   // protons' code is not written for this project's compiler flags.

@@ -34,3 +34,7 @@ export {
   type Trainer,
   type TrainerOptions,
 } from './trainer.ts'
+export { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
+export { generate, type GeneratedToken, type GenerateOptions } from './generate.ts'
+export { NO_EXPERTS, nextTokenStep } from './steps.ts'
+export { stream, type RandomStream } from './random.ts'

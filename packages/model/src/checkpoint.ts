@@ -1,0 +1,63 @@
+import { createHash } from 'node:crypto'
+import { z } from 'zod'
+import { ModelError } from './errors.ts'
+import type { NamedArray } from './parameters.ts'
+import { readSafetensors, writeSafetensors } from './safetensors.ts'
+import type { TrainerState } from './trainer.ts'
+
+const FORMAT = 'comigs-checkpoint-1'
+
+const countersSchema = z.object({
+  expertSteps: z.number().int().nonnegative(),
+  routerSteps: z.number().int().nonnegative(),
+  plateau: z.object({
+    best: z.number().nullable(),
+    bad: z.number().int().nonnegative(),
+    factor: z.number().positive(),
+  }),
+})
+
+/** A trainer's state as a safetensors file that knows whether it is whole. `extra` is the caller's own. */
+export function encodeCheckpoint({ counters, arrays }: TrainerState, extra: Readonly<Record<string, string>>): Uint8Array {
+  return writeSafetensors(arrays, {
+    ...extra,
+    format: FORMAT,
+    counters: JSON.stringify(counters),
+    digest: digest(arrays),
+  })
+}
+
+/**
+ * @param path - for error messages
+ * @throws ModelError `CHECKPOINT_INVALID` when anything is missing, truncated, changed or from another version
+ */
+export function decodeCheckpoint(
+  bytes: Uint8Array,
+  path: string,
+): { readonly state: TrainerState; readonly extra: Readonly<Record<string, string>> } {
+  const invalid = (reason: string, cause?: unknown) =>
+    new ModelError({ code: 'CHECKPOINT_INVALID', path, reason }, { cause })
+  try {
+    const file = readSafetensors(bytes, path)
+    const { format, counters, digest: expected, ...extra } = file.metadata
+    if (format !== FORMAT) throw invalid(`its format is ${format ?? 'unknown'}, expected ${FORMAT}`)
+    const arrays = file.names.map((name) => file.array(name))
+    if (digest(arrays) !== expected) throw invalid('its contents were changed after it was written')
+    const parsed = countersSchema.parse(JSON.parse(counters ?? ''))
+    // JSON has no Infinity: a plateau that has seen nothing comes back as null.
+    const plateau = { ...parsed.plateau, best: parsed.plateau.best ?? Infinity }
+    return { state: { counters: { ...parsed, plateau }, arrays }, extra }
+  } catch (error) {
+    if (error instanceof ModelError && error.detail.code === 'CHECKPOINT_INVALID') throw error
+    throw invalid(error instanceof Error ? error.message : String(error), error)
+  }
+}
+
+function digest(arrays: readonly NamedArray[]): string {
+  const hash = createHash('sha256')
+  for (const { name, shape, values } of arrays) {
+    hash.update(`${name}[${shape.join()}]`)
+    hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+  }
+  return hash.digest('hex')
+}

@@ -1,0 +1,275 @@
+import { createHash } from 'node:crypto'
+import { toString } from 'uint8arrays/to-string'
+import { isProtocolError, ProtocolError } from './errors.ts'
+import { LIMITS } from './limits.ts'
+import { decodeManifest, encodeManifest, type Manifest, PROTOCOL_VERSION, requireSameManifest } from './manifest.ts'
+import {
+  CopyAnswer,
+  CopyRequest,
+  Hello,
+  PayloadAnswer,
+  PayloadRequest,
+  type PeerAddresses,
+  PeersAnswer,
+  PeersRequest,
+  type SignedAnnouncement,
+  Status,
+} from './pb/messages.ts'
+import { ask, type Reply, reply } from './stream.ts'
+import type { Clock, Wire, WireStream } from './wire.ts'
+
+export type { PeerAddresses } from './pb/messages.ts'
+
+/** Protocol ids on the wire. */
+export const PROTOCOLS = {
+  hello: `/comigs/${PROTOCOL_VERSION}/hello`,
+  payload: `/comigs/${PROTOCOL_VERSION}/payload`,
+  copy: `/comigs/${PROTOCOL_VERSION}/copy`,
+  peers: `/comigs/${PROTOCOL_VERSION}/peers`,
+} as const
+
+export type TrafficKind = 'hello' | 'announcement' | 'payload' | 'copy' | 'peers'
+export type Direction = 'in' | 'out'
+type StreamKind = keyof typeof PROTOCOLS
+
+/** What peers may ask of us. */
+export interface Holdings {
+  payload(hash: Uint8Array): Uint8Array | undefined
+  copy(author: string): { readonly announcement: SignedAnnouncement; readonly bytes: Uint8Array } | undefined
+  announcements(): readonly SignedAnnouncement[]
+  peers(count: number, asker: string): readonly PeerAddresses[]
+}
+
+export interface ExchangeInit {
+  readonly wire: Wire
+  readonly clock: Clock
+  /** Undefined in a joiner that has not got one yet. */
+  readonly manifest: Manifest | undefined
+  readonly holdings: Holdings
+  addresses(): readonly string[]
+  onTraffic(kind: TrafficKind, direction: Direction, bytes: number): void
+  /** A peer of our federation; it may now ask and be asked. */
+  onAdmitted(peer: string, addresses: readonly string[]): void
+  onRefused(peer: string, error: ProtocolError): void
+}
+
+/** Streams between two peers: who are you, give me that payload, that copy, other peers. */
+export interface Exchange {
+  start(): Promise<void>
+  stop(): Promise<void>
+  admitted(): readonly string[]
+  forget(peer: string): void
+  /**
+   * Introduces ourselves and checks that the peer is in our federation. A joiner gets the manifest instead.
+   * @throws ProtocolError `MANIFEST_MISMATCH`, `MANIFEST_INVALID` and what `ask` throws
+   */
+  hello(peer: string): Promise<Manifest>
+  /** @throws ProtocolError `PEER_REFUSED`, `PAYLOAD_WRONG_HASH`, `PAYLOAD_WRONG_LENGTH` and what `ask` throws */
+  fetchPayload(peer: string, hash: Uint8Array, length: number): Promise<Uint8Array>
+  /** The bytes are not verified: the announcement that comes with them says what their hash must be. */
+  fetchCopy(
+    peer: string,
+    author: string,
+    length: number,
+  ): Promise<{ readonly announcement: SignedAnnouncement; readonly bytes: Uint8Array }>
+  listCopies(peer: string): Promise<readonly SignedAnnouncement[]>
+  fetchPeers(peer: string, count: number): Promise<readonly PeerAddresses[]>
+}
+
+export function createExchange(init: ExchangeInit): Exchange {
+  const { wire, clock, holdings } = init
+  const ours = init.manifest === undefined ? undefined : encodeManifest(init.manifest)
+  const admitted = new Set<string>()
+  let uploads = 0
+
+  const ownHello = (): Uint8Array =>
+    Hello.encode({
+      version: PROTOCOL_VERSION,
+      manifest: ours ?? new Uint8Array(),
+      addresses: init.addresses().slice(0, LIMITS.exchangedAddresses),
+    })
+
+  /** Compares what the other side said with ours; admits or refuses it. */
+  const meet = (peer: string, theirs: Hello): Manifest | undefined => {
+    if (theirs.manifest.byteLength === 0 || ours === undefined || init.manifest === undefined) return undefined
+    try {
+      // Before parsing: a newer version may have fields that we do not know, and the difference should be named.
+      requireSameManifest(init.manifest, looselyParsed(theirs.manifest) as Manifest)
+    } catch (error) {
+      if (isProtocolError(error)) init.onRefused(peer, error)
+      throw error
+    }
+    admitted.add(peer)
+    init.onAdmitted(peer, theirs.addresses.filter((address) => address.length <= LIMITS.addressBytes))
+    return init.manifest
+  }
+
+  const request = async (
+    peer: string,
+    kind: StreamKind,
+    message: Uint8Array,
+    bodyBytes: (header: Uint8Array) => number,
+  ) => {
+    const answer = await ask(wire, clock, peer, PROTOCOLS[kind], message, { bodyBytes })
+    init.onTraffic(kind, 'out', message.byteLength)
+    init.onTraffic(kind, 'in', answer.header.byteLength + answer.body.byteLength)
+    return answer
+  }
+
+  /** Answers a kind of request. Those that may send a large body count as uploads while they do. */
+  const serve = (
+    kind: StreamKind,
+    answer: (message: Uint8Array, peer: string) => Reply,
+    maxRequestBytes: number = LIMITS.requestBytes,
+  ) =>
+    wire.handle(PROTOCOLS[kind], async (stream: WireStream, peer: string) => {
+      uploads++
+      try {
+        await reply(stream, clock, maxRequestBytes, (message) => {
+          const made = answer(message, peer)
+          init.onTraffic(kind, 'in', message.byteLength)
+          init.onTraffic(kind, 'out', made.header.byteLength + (made.body?.byteLength ?? 0))
+          return made
+        })
+      } finally {
+        uploads--
+      }
+    })
+
+  const servePayload = (message: Uint8Array, peer: string): Reply => {
+    const refuse = (status: Status): Reply => ({ header: PayloadAnswer.encode({ status, length: 0 }) })
+    if (!admitted.has(peer)) return refuse(Status.WRONG_FEDERATION)
+    const { hash, offset } = PayloadRequest.decode(message)
+    const payload = holdings.payload(hash)
+    if (payload === undefined) return refuse(Status.NOT_FOUND)
+    if (offset > payload.byteLength) return refuse(Status.BAD_REQUEST)
+    if (uploads > LIMITS.uploads) return refuse(Status.BUSY)
+    const body = payload.subarray(offset)
+    return { header: PayloadAnswer.encode({ status: Status.OK, length: body.byteLength }), body }
+  }
+
+  const serveCopy = (message: Uint8Array, peer: string): Reply => {
+    const refuse = (status: Status): Reply => ({ header: CopyAnswer.encode({ status, length: 0, announcements: [] }) })
+    if (!admitted.has(peer)) return refuse(Status.WRONG_FEDERATION)
+    const { author } = CopyRequest.decode(message)
+    if (author === '') {
+      const announcements = holdings.announcements().slice(0, LIMITS.copies)
+      return { header: CopyAnswer.encode({ status: Status.OK, length: 0, announcements }) }
+    }
+    const held = holdings.copy(author)
+    if (held === undefined) return refuse(Status.NOT_FOUND)
+    if (uploads > LIMITS.uploads) return refuse(Status.BUSY)
+    const length = held.bytes.byteLength
+    return { header: CopyAnswer.encode({ status: Status.OK, length, announcements: [held.announcement] }), body: held.bytes }
+  }
+
+  const requireOk = (peer: string, what: string, status: Status): void => {
+    if (status !== Status.OK) throw new ProtocolError({ code: 'PEER_REFUSED', peer, what, status })
+  }
+
+  const requireLength = (peer: string, expected: number, actual: number): number => {
+    if (actual !== expected) throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected, actual })
+    return expected
+  }
+
+  return {
+    async start() {
+      const hello = (message: Uint8Array, peer: string): Reply => {
+        meet(peer, decoded('hello', () => Hello.decode(message)))
+        return { header: ownHello() }
+      }
+      const peers = (message: Uint8Array, peer: string): Reply => {
+        const { count } = PeersRequest.decode(message)
+        const known = admitted.has(peer) ? holdings.peers(Math.min(count, LIMITS.exchangedPeers), peer) : []
+        return { header: PeersAnswer.encode({ peers: [...known] }) }
+      }
+      await serve('hello', hello, 2 * LIMITS.manifestBytes)
+      await serve('payload', servePayload)
+      await serve('copy', serveCopy)
+      await serve('peers', peers)
+    },
+
+    async stop() {
+      for (const protocol of Object.values(PROTOCOLS)) await wire.unhandle(protocol)
+    },
+
+    admitted: () => [...admitted],
+    forget: (peer) => void admitted.delete(peer),
+
+    async hello(peer) {
+      const { header } = await request(peer, 'hello', ownHello(), () => 0)
+      const theirs = decoded('hello', () => Hello.decode(header))
+      const manifest = meet(peer, theirs)
+      if (manifest !== undefined) return manifest
+      if (init.manifest !== undefined) return init.manifest // the peer is a joiner without one
+      return decodeManifest(theirs.manifest)
+    },
+
+    async fetchPayload(peer, hash, length) {
+      const { body } = await request(peer, 'payload', PayloadRequest.encode({ hash, offset: 0 }), (header) => {
+        const answer = decoded('payload answer', () => PayloadAnswer.decode(header))
+        requireOk(peer, 'a payload', answer.status)
+        return requireLength(peer, length, answer.length)
+      })
+      const actual = sha256(body)
+      const hex = (bytes: Uint8Array) => toString(bytes, 'base16')
+      if (hex(actual) !== hex(hash)) {
+        throw new ProtocolError({ code: 'PAYLOAD_WRONG_HASH', peer, expected: hex(hash), actual: hex(actual) })
+      }
+      return body
+    },
+
+    async fetchCopy(peer, author, length) {
+      let announcement: SignedAnnouncement | undefined
+      const { body } = await request(peer, 'copy', CopyRequest.encode({ author }), (header) => {
+        const answer = decoded('copy answer', () => CopyAnswer.decode(header))
+        requireOk(peer, `the copy of ${author}`, answer.status)
+        announcement = answer.announcements[0]
+        return requireLength(peer, length, answer.length)
+      })
+      if (announcement === undefined) {
+        throw new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'copy answer', reason: 'no announcement' })
+      }
+      return { announcement, bytes: body }
+    },
+
+    async listCopies(peer) {
+      const { header } = await request(peer, 'copy', CopyRequest.encode({ author: '' }), () => 0)
+      const answer = decoded('copy answer', () => CopyAnswer.decode(header))
+      requireOk(peer, 'the list of copies', answer.status)
+      return answer.announcements.slice(0, LIMITS.copies)
+    },
+
+    async fetchPeers(peer, count) {
+      const { header } = await request(peer, 'peers', PeersRequest.encode({ count }), () => 0)
+      const { peers } = decoded('peers answer', () => PeersAnswer.decode(header))
+      return peers.slice(0, LIMITS.exchangedPeers).map((one) => ({
+        peer: one.peer,
+        addresses: one.addresses
+          .filter((address) => address.length <= LIMITS.addressBytes)
+          .slice(0, LIMITS.exchangedAddresses),
+      }))
+    },
+  }
+}
+
+export function sha256(bytes: Uint8Array): Uint8Array {
+  return createHash('sha256').update(bytes).digest()
+}
+
+function decoded<T>(what: string, decode: () => T): T {
+  try {
+    return decode()
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new ProtocolError({ code: 'MESSAGE_MALFORMED', what, reason }, { cause: error })
+  }
+}
+
+function looselyParsed(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes))
+  } catch (error) {
+    throw new ProtocolError({ code: 'MANIFEST_INVALID', field: '(manifest)', reason: 'is not JSON' }, { cause: error })
+  }
+}

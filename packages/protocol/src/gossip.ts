@@ -1,0 +1,480 @@
+import { equals } from 'uint8arrays/equals'
+import { fromString } from 'uint8arrays/from-string'
+import {
+  type Announcement,
+  decodeSigned,
+  encodeSigned,
+  isNewer,
+  readAnnouncement,
+  type SignedAnnouncement,
+  signAnnouncement,
+  verifyAnnouncement,
+} from './announcement.ts'
+import { type Codec, CODECS, requireFinite } from './codec/codec.ts'
+import { isProtocolError, ProtocolError } from './errors.ts'
+import { type Exchange, type Holdings, sha256, type TrafficKind } from './exchange.ts'
+import { LIMITS } from './limits.ts'
+import { type Manifest, manifestHash, PROTOCOL_VERSION } from './manifest.ts'
+import { ageDiscount, consensusDistance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
+import { Patience } from './patience.ts'
+import { RateLimiter } from './rate-limiter.ts'
+import type { Clock, Pubsub, Random, Signer, Verdict, Wire } from './wire.ts'
+
+/** What must survive a restart for the swarm's copies of us to stay true. Written before it is announced. */
+export interface OwnState {
+  readonly epoch: number
+  readonly sequence: number
+  readonly round: number
+  /** Our public copy, y. */
+  readonly copy: Float32Array
+  /** The last announcement, signed and encoded; empty before the first. */
+  readonly announcement: Uint8Array
+  /** The payload that it announced. */
+  readonly payload: Uint8Array
+}
+
+/** Why something from a peer was not taken. A label of a metric: keep the list short. */
+export type RefusalReason =
+  | 'malformed'
+  | 'signature'
+  | 'rate'
+  | 'old'
+  | 'full'
+  | 'hash'
+  | 'length'
+  | 'non-finite'
+  | 'unreachable'
+  | 'timeout'
+  | 'refused'
+
+export interface GossipEvents {
+  onTraffic(kind: TrafficKind, direction: 'in' | 'out', bytes: number): void
+  onRefusal(reason: RefusalReason, peer: string, detail: string): void
+  /** A followed copy moved on. */
+  onCopy(author: string, round: number): void
+}
+
+export interface GossipInit {
+  readonly manifest: Manifest
+  /** Where every copy starts, y(0): the manifest's seeded init. */
+  readonly initial: Float32Array
+  readonly wire: Wire
+  readonly pubsub: Pubsub
+  readonly exchange: Exchange
+  readonly signer: Signer
+  readonly clock: Clock
+  readonly random: Random
+  readonly restored?: OwnState | undefined
+  persist(state: OwnState): Promise<void>
+  readonly events: GossipEvents
+}
+
+export interface MixReport {
+  /** To be added to x. */
+  readonly increment: Float32Array
+  readonly mixedWith: readonly { readonly peer: string; readonly ageRounds: number; readonly weight: number }[]
+  readonly leftOut: readonly { readonly peer: string; readonly reason: 'stale' }[]
+  /** |x - m| / |m - init| before mixing; undefined while nothing was learnt. */
+  readonly consensusDistance: number | undefined
+}
+
+export interface Gossip {
+  start(): Promise<void>
+  stop(): void
+  /** Learns from a peer which copies it follows, and fetches what is new to us. */
+  catchUp(peer: string): Promise<void>
+  /** The mean of the followed copies: where a joiner starts. Undefined when there are none. */
+  joinAt(): Float32Array | undefined
+  /**
+   * Begins our copy anew at `x` (a joiner, or a peer that lost its state): a new epoch, announced as a full copy.
+   * @returns the copy as the swarm will know it
+   */
+  begin(x: Float32Array, round: number): Promise<Float32Array>
+  /** Encodes `x - y`, adds what the encoding kept to y, writes that down and announces it. */
+  publish(x: Float32Array, round: number): Promise<{ readonly payloadBytes: number }>
+  /** Waits until the neighbours' deltas of our last publication have arrived, or for as long as that usually takes. */
+  collect(limits: { readonly maxMs: number; readonly signal?: AbortSignal | undefined }): Promise<void>
+  /** The mixing step on what has arrived. Changes nothing here: add the increment to x. */
+  mix(x: Float32Array, round: number): MixReport
+  readonly holdings: Pick<Holdings, 'payload' | 'copy' | 'announcements'>
+  /** Peers whose copies we follow. */
+  neighbours(): readonly { readonly peer: string; readonly round: number; readonly ageRounds: number }[]
+}
+
+/** A followed copy, y_j. */
+interface Copy {
+  readonly values: Float32Array
+  readonly announced: Announcement
+  readonly signed: SignedAnnouncement
+  readonly payload: Uint8Array | undefined
+  /** Our round when it last moved. */
+  readonly seenRound: number
+}
+
+/** A copy that has not moved for so many rounds of ours is still fresh: peers are not in step. */
+const FRESH_ROUNDS = 1
+/** Below this weight (6 halvings) a copy is left out of the mixture; it counts as gone. */
+const STALE_ROUNDS = FRESH_ROUNDS + 6
+/** After so many rounds without a move a copy is forgotten. */
+const FORGOTTEN_ROUNDS = 100
+
+/** The topic of a federation's announcements. One cell: everyone. */
+export const announcementTopic = (federation: string): string => `/comigs/${PROTOCOL_VERSION}/${federation.slice(0, 32)}/a`
+
+/**
+ * Delta gossip (CHOCO-SGD, arXiv 1902.00340): each peer publishes the compressed change of its public copy, everyone
+ * keeps everyone's copy, and mixing uses copies only.
+ */
+export function createGossip(init: GossipInit): Gossip {
+  const { manifest, initial, wire, pubsub, exchange, signer, clock, events } = init
+  const codec: Codec = CODECS[manifest.codec.values]
+  const gamma = 1
+  const federation = manifestHash(manifest)
+  const topic = announcementTopic(federation)
+  const rules = {
+    federation: fromString(federation, 'base16'),
+    maxPayloadBytes: Math.max(codec.byteLength(initial.length), FULL.byteLength(initial.length)),
+  }
+  const copies = new Map<string, Copy>()
+  const pulls = new Map<string, { wanted: Announcement; signed: SignedAnnouncement }>()
+  const limiter = new RateLimiter(clock, LIMITS.announcementBurst, LIMITS.announcementIntervalMs, 4 * LIMITS.copies)
+  const patience = new Patience(clock)
+  const arrivals = new Set<() => void>()
+  let own: OwnState = init.restored ?? {
+    epoch: Math.floor(clock.now() / 1000),
+    sequence: 0,
+    round: 0,
+    copy: initial.slice(),
+    announcement: new Uint8Array(),
+    payload: new Uint8Array(),
+  }
+  let round = own.round
+  let stopped = false
+
+  const refuse = (reason: RefusalReason, peer: string, detail: string) => {
+    events.onRefusal(reason, peer, detail)
+  }
+
+  /** Gossipsub asks before it relays. */
+  const judge = async (data: Uint8Array, from: string): Promise<Verdict> => {
+    events.onTraffic('announcement', 'in', data.byteLength)
+    let signed: SignedAnnouncement
+    let announcement: Announcement
+    try {
+      signed = decodeSigned(data)
+      announcement = readAnnouncement(signed, rules)
+      if (announcement.author !== from) throw new Error('author and sender differ')
+    } catch (error) {
+      refuse('malformed', from, error instanceof Error ? error.message : String(error))
+      return 'reject'
+    }
+    if (!limiter.take(from)) {
+      refuse('rate', from, 'too many announcements')
+      return 'ignore'
+    }
+    if (!(await verifyAnnouncement(signed, from, signer))) {
+      refuse('signature', from, 'bad signature')
+      return 'reject'
+    }
+    return consider(announcement, signed) ? 'accept' : 'ignore'
+  }
+
+  /** Starts to fetch what an announcement announces, when it is news. */
+  const consider = (announcement: Announcement, signed: SignedAnnouncement): boolean => {
+    const { author } = announcement
+    if (author === wire.self || stopped) return false
+    const known = copies.get(author)
+    if (known !== undefined && !isNewer(announcement, known.announced)) return false
+    if (known === undefined && copies.size + pulls.size >= LIMITS.copies) {
+      refuse('full', author, `already following ${LIMITS.copies} copies`)
+      return false
+    }
+    const pending = pulls.get(author)
+    if (pending !== undefined) {
+      // A pull is under way; it will go on to the newest.
+      if (isNewer(announcement, pending.wanted)) pulls.set(author, { wanted: announcement, signed })
+      return true
+    }
+    pulls.set(author, { wanted: announcement, signed })
+    void pullAll(author)
+    return true
+  }
+
+  const pullAll = async (author: string): Promise<void> => {
+    for (;;) {
+      const target = pulls.get(author)!
+      try {
+        await follow(author, target.wanted, target.signed)
+      } catch (error) {
+        refuse(reasonOf(error), author, error instanceof Error ? error.message : String(error))
+      }
+      if (pulls.get(author) === target || stopped) break
+    }
+    pulls.delete(author)
+  }
+
+  /** Brings our copy of `author` to what was announced: by the delta when it is the next one, else as a whole. */
+  const follow = async (author: string, wanted: Announcement, signed: SignedAnnouncement): Promise<void> => {
+    const known = copies.get(author)
+    if (known !== undefined && !isNewer(wanted, known.announced)) return
+    const before =
+      known?.announced.epoch === wanted.epoch
+        ? known.announced.sequence + 1 === wanted.sequence
+          ? known.values
+          : undefined
+        : wanted.sequence === 1
+          ? initial
+          : undefined
+    if (wanted.sequence !== 0 && before === undefined) {
+      await fetchWhole(author)
+      return
+    }
+    const payload = await exchange.fetchPayload(author, wanted.payloadHash, wanted.length)
+    const values = wanted.sequence === 0 ? decodeFull(payload) : applied(before!, codec, payload)
+    if (!equals(hashOf(values), wanted.copyHash)) {
+      // The epoch began with a full copy that we have not seen, or the author's state is torn.
+      await fetchWhole(author)
+      return
+    }
+    take(author, { values, announced: wanted, signed, payload, seenRound: round })
+  }
+
+  /** Fetches one copy as a whole: from its author, else from someone who follows it. */
+  const fetchWhole = async (author: string): Promise<void> => {
+    const others = exchange.admitted().filter((peer) => peer !== author)
+    let failure: unknown
+    for (const donor of [author, ...others.slice(0, 3)]) {
+      try {
+        const { announcement: signed, bytes } = await exchange.fetchCopy(donor, author, 4 * initial.length)
+        const announced = readAnnouncement(signed, rules)
+        if (announced.author !== author || !(await verifyAnnouncement(signed, author, signer))) {
+          throw new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'copy', reason: 'not signed by its author' })
+        }
+        if (!equals(sha256(bytes), announced.copyHash)) {
+          throw new ProtocolError({ code: 'PAYLOAD_WRONG_HASH', peer: donor, expected: 'the announced', actual: 'another' })
+        }
+        const known = copies.get(author)
+        if (known !== undefined && !isNewer(announced, known.announced)) return
+        const values = CODECS.float32.decode(bytes, initial.length)
+        requireFinite(values)
+        take(author, { values, announced, signed, payload: undefined, seenRound: round })
+        return
+      } catch (error) {
+        failure = error
+        refuse(reasonOf(error), donor, error instanceof Error ? error.message : String(error))
+      }
+    }
+    throw failure
+  }
+
+  const decodeFull = (payload: Uint8Array): Float32Array => {
+    const values = FULL.decode(payload, initial.length)
+    requireFinite(values)
+    return values
+  }
+
+  const take = (author: string, copy: Copy): void => {
+    copies.set(author, copy)
+    patience.arrived(author)
+    events.onCopy(author, copy.announced.round)
+    for (const notify of arrivals) notify()
+  }
+
+  const age = (copy: Copy): number => round - copy.seenRound
+  const alive = () => [...copies].filter(([, copy]) => age(copy) <= STALE_ROUNDS)
+  const inOrder = <T>(entries: readonly (readonly [string, T])[]) =>
+    [...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+
+  const announce = async (
+    values: Float32Array,
+    payload: Uint8Array,
+    position: { readonly epoch: number; readonly sequence: number; readonly round: number },
+  ): Promise<void> => {
+    const signed = await signAnnouncement(
+      {
+        version: PROTOCOL_VERSION,
+        federation: rules.federation,
+        author: wire.self,
+        ...position,
+        length: payload.byteLength,
+        payloadHash: sha256(payload),
+        copyHash: hashOf(values),
+        degree: alive().length,
+      },
+      signer,
+    )
+    const announcement = encodeSigned(signed)
+    const next: OwnState = { ...position, copy: values, announcement, payload }
+    // First the disk, then the network: what the swarm was told must survive a crash.
+    await init.persist(next)
+    own = next
+    round = position.round
+    patience.published()
+    await send(announcement)
+  }
+
+  const send = async (announcement: Uint8Array): Promise<void> => {
+    events.onTraffic('announcement', 'out', announcement.byteLength)
+    await pubsub.publish(topic, announcement)
+  }
+
+  return {
+    async start() {
+      pubsub.subscribe(topic, judge)
+      if (own.announcement.byteLength > 0) await send(own.announcement)
+    },
+
+    stop() {
+      stopped = true
+      pubsub.unsubscribe(topic)
+      for (const notify of arrivals) notify()
+    },
+
+    async catchUp(peer) {
+      const listed = await exchange.listCopies(peer)
+      const wanted: Promise<void>[] = []
+      for (const signed of listed) {
+        let announcement: Announcement
+        try {
+          announcement = readAnnouncement(signed, rules)
+        } catch (error) {
+          refuse('malformed', peer, error instanceof Error ? error.message : String(error))
+          continue
+        }
+        const { author } = announcement
+        const known = copies.get(author)
+        if (author === wire.self || (known !== undefined && !isNewer(announcement, known.announced))) continue
+        if (!(await verifyAnnouncement(signed, author, signer))) {
+          refuse('signature', peer, 'bad signature on a listed copy')
+          continue
+        }
+        if (pulls.has(author) || copies.size + pulls.size >= LIMITS.copies) continue
+        pulls.set(author, { wanted: announcement, signed })
+        wanted.push(pullAll(author))
+      }
+      await Promise.all(wanted)
+    },
+
+    joinAt() {
+      const known = inOrder([...copies]).map(([, copy]) => copy.values)
+      return known.length === 0 ? undefined : mean(known)
+    },
+
+    async begin(x, atRound) {
+      const payload = FULL.encode(x, init.random)
+      const values = FULL.decode(payload, x.length)
+      // A clock that went back must not bring an old epoch back.
+      const epoch = Math.max(Math.floor(clock.now() / 1000), own.epoch + 1)
+      await announce(values, payload, { epoch, sequence: 0, round: atRound })
+      return values
+    },
+
+    async publish(x, atRound) {
+      const delta = new Float32Array(x.length)
+      for (let k = 0; k < x.length; k++) delta[k] = x[k]! - own.copy[k]!
+      const payload = codec.encode(delta, init.random)
+      const values = applied(own.copy, codec, payload)
+      await announce(values, payload, { epoch: own.epoch, sequence: own.sequence + 1, round: atRound })
+      for (const [author, copy] of copies) if (age(copy) > FORGOTTEN_ROUNDS) copies.delete(author)
+      return { payloadBytes: payload.byteLength }
+    },
+
+    async collect({ maxMs, signal }) {
+      const expected = () => alive().filter(([author]) => !patience.hasArrived(author))
+      const done = new AbortController()
+      const check = () => {
+        if (stopped || expected().length === 0) done.abort()
+      }
+      arrivals.add(check)
+      check()
+      const waitMs = Math.min(maxMs, patience.deadlineMs())
+      const either = signal === undefined ? done.signal : AbortSignal.any([done.signal, signal])
+      if (!either.aborted) await clock.sleep(waitMs, either)
+      arrivals.delete(check)
+    },
+
+    mix(x, atRound) {
+      round = atRound
+      patience.close()
+      const living = inOrder(alive())
+      const mixedWith = living.map(([peer, copy]) => ({
+        peer,
+        ageRounds: age(copy),
+        weight: edgeWeight(living.length, copy.announced.degree) * ageDiscount(age(copy), FRESH_ROUNDS),
+      }))
+      const neighbours = living.map(([, { values }], i) => ({ copy: values, weight: mixedWith[i]!.weight }))
+      const followed = inOrder([...living.map(([peer, { values }]) => [peer, values] as const), [wire.self, own.copy]])
+      return {
+        increment: mixingIncrement(own.copy, neighbours, gamma),
+        mixedWith,
+        leftOut: [...copies.entries()]
+          .filter(([, copy]) => age(copy) > STALE_ROUNDS)
+          .map(([peer]) => ({ peer, reason: 'stale' as const })),
+        consensusDistance:
+          living.length === 0 ? undefined : consensusDistance(x, followed.map(([, values]) => values), initial),
+      }
+    },
+
+    holdings: {
+      payload(hash) {
+        if (own.payload.byteLength > 0 && equals(sha256(own.payload), hash)) return own.payload
+        for (const { announced, payload } of copies.values()) if (equals(announced.payloadHash, hash)) return payload
+        return undefined
+      },
+      copy(author) {
+        if (author === wire.self) {
+          if (own.announcement.byteLength === 0) return undefined
+          return { announcement: decodeSigned(own.announcement), bytes: bytesOf(own.copy) }
+        }
+        const copy = copies.get(author)
+        return copy === undefined ? undefined : { announcement: copy.signed, bytes: bytesOf(copy.values) }
+      },
+      announcements() {
+        const followed = [...copies.values()].map(({ signed }) => signed)
+        return own.announcement.byteLength === 0 ? followed : [decodeSigned(own.announcement), ...followed]
+      },
+    },
+
+    neighbours: () =>
+      inOrder([...copies]).map(([peer, copy]) => ({ peer, round: copy.announced.round, ageRounds: age(copy) })),
+  }
+}
+
+/** How a full copy is written down: near enough to start from; what is lost goes out with the next delta. */
+const FULL: Codec = CODECS.float16
+
+/** y + Q, in float32, element by element: the same bits wherever it is done. */
+function applied(copy: Float32Array, codec: Codec, payload: Uint8Array): Float32Array {
+  const values = codec.decode(payload, copy.length)
+  for (let k = 0; k < values.length; k++) values[k]! += copy[k]!
+  requireFinite(values)
+  return values
+}
+
+const bytesOf = (values: Float32Array): Uint8Array => CODECS.float32.encode(values, () => 0)
+
+const hashOf = (values: Float32Array): Uint8Array => sha256(bytesOf(values))
+
+function reasonOf(error: unknown): RefusalReason {
+  if (!isProtocolError(error)) return 'unreachable'
+  switch (error.detail.code) {
+    case 'PAYLOAD_WRONG_HASH':
+      return 'hash'
+    case 'PAYLOAD_WRONG_LENGTH':
+      return 'length'
+    case 'PAYLOAD_NON_FINITE':
+      return 'non-finite'
+    case 'PAYLOAD_MALFORMED':
+    case 'MESSAGE_MALFORMED':
+    case 'MANIFEST_INVALID':
+    case 'MANIFEST_MISMATCH':
+    case 'FEDERATION_UNEXPECTED':
+      return 'malformed'
+    case 'PEER_TIMEOUT':
+      return 'timeout'
+    case 'PEER_REFUSED':
+      return 'refused'
+    case 'PEER_UNREACHABLE':
+      return 'unreachable'
+  }
+}

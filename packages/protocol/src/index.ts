@@ -1,0 +1,34 @@
+export { CODECS, type Codec, type CodecName } from './codec/codec.ts'
+export { isProtocolError, ProtocolError, type ProtocolErrorDetail } from './errors.ts'
+export {
+  createExchange,
+  type Direction,
+  type Exchange,
+  type PeerAddresses,
+  PROTOCOLS,
+  type TrafficKind,
+} from './exchange.ts'
+export {
+  announcementTopic,
+  createGossip,
+  type Gossip,
+  type GossipEvents,
+  type MixReport,
+  type OwnState,
+  type RefusalReason,
+} from './gossip.ts'
+export { announcementPubsub, createGossipsubPubsub } from './libp2p/gossipsub-pubsub.ts'
+export { createLibp2pWire, unreachable } from './libp2p/libp2p-wire.ts'
+export { createSigner } from './libp2p/signer.ts'
+export { LIMITS } from './limits.ts'
+export {
+  decodeManifest,
+  encodeManifest,
+  type Manifest,
+  manifestHash,
+  parseManifest,
+  PROTOCOL_VERSION,
+  requireSameManifest,
+} from './manifest.ts'
+export { consensusDistance, distance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
+export type { Clock, Pubsub, Random, Signer, Verdict, Wire, WireStream } from './wire.ts'

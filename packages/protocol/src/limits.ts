@@ -1,0 +1,35 @@
+/** Every bound on what another peer can make us hold, read or wait for. Documented in docs/PROTOCOL.md. */
+export const LIMITS = {
+  /** A gossiped announcement. Far above its 250 bytes, far below what gossipsub repeats cheaply. */
+  announcementBytes: 2048,
+  /** A manifest as JSON. */
+  manifestBytes: 16_384,
+  /** A request on a stream. */
+  requestBytes: 256,
+  /** The header of an answer; the largest is a list of copies. */
+  answerBytes: 65_536,
+  /** One frame of a payload: small enough to verify and time piecewise, large enough that framing is free. */
+  frameBytes: 262_144,
+  /** Shared parameters of a federation: 256 MB in float32. */
+  parameters: 64_000_000,
+  /** Copies that a peer keeps, and lists to a joiner. A cell splits long before (15 members). */
+  copies: 64,
+  /** Addresses of one peer, and peers in one answer, that peer exchange takes. */
+  exchangedPeers: 32,
+  exchangedAddresses: 8,
+  addressBytes: 256,
+  /** A stream that moves nothing for so long is given up. */
+  progressTimeoutMs: 10_000,
+  /** Dialling a peer and agreeing on a protocol. */
+  openTimeoutMs: 10_000,
+  /** Streams of one protocol that one peer may hold open towards us, and we towards it. */
+  inboundStreams: 4,
+  outboundStreams: 8,
+  /** Uploads of payloads and copies at a time. */
+  uploads: 8,
+  /** Announcements of one author: a burst, then one every so often. Rounds take seconds. */
+  announcementBurst: 16,
+  announcementIntervalMs: 500,
+  /** Rounds that an announcement may be ahead of what we have seen of its author. */
+  roundsAhead: 100_000,
+} as const

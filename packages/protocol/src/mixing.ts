@@ -1,0 +1,59 @@
+/** Decentralised averaging as pure functions on flat vectors. No network, no clock. */
+
+/**
+ * Weight of the edge between two peers: `1 / (1 + max(deg_i, deg_j))` (Metropolis and Hastings; symmetric, so that the
+ * swarm's mean stays; 1/N in a full mesh of N).
+ */
+export function edgeWeight(ownDegree: number, theirDegree: number): number {
+  return 1 / (1 + Math.max(ownDegree, theirDegree))
+}
+
+/** A copy that has not moved for so many of our rounds counts half as much for each. */
+export function ageDiscount(ageRounds: number, freshRounds: number): number {
+  return 0.5 ** Math.max(0, ageRounds - freshRounds)
+}
+
+export interface Neighbour {
+  readonly copy: Float32Array
+  readonly weight: number
+}
+
+/**
+ * The CHOCO-SGD mixing step (Koloskova et al. 2019, arXiv 1902.00340, algorithm 2; 1907.09356, algorithm 1):
+ * `gamma · sum_j w_ij (y_j - y_i)`. It uses public copies only: what compression left out of them stays in `x - y` and
+ * goes out with a later delta.
+ * @param own - our public copy, y_i
+ * @param neighbours - in a fixed order (peer id), so that sums are the same on every run
+ * @returns what to add to x_i
+ */
+export function mixingIncrement(own: Float32Array, neighbours: readonly Neighbour[], gamma: number): Float32Array {
+  const sum = new Float64Array(own.length)
+  for (const { copy, weight } of neighbours) {
+    for (let k = 0; k < own.length; k++) sum[k]! += weight * (copy[k]! - own[k]!)
+  }
+  return Float32Array.from(sum, (value) => gamma * value)
+}
+
+/** Element-wise mean, summed in the given order. */
+export function mean(vectors: readonly Float32Array[]): Float32Array {
+  const sum = new Float64Array(vectors[0]!.length)
+  for (const vector of vectors) for (let k = 0; k < sum.length; k++) sum[k]! += vector[k]!
+  return Float32Array.from(sum, (value) => value / vectors.length)
+}
+
+/** Euclidean distance. */
+export function distance(a: Float32Array, b: Float32Array): number {
+  let sum = 0
+  for (let k = 0; k < a.length; k++) sum += (a[k]! - b[k]!) ** 2
+  return Math.sqrt(sum)
+}
+
+/**
+ * Consensus distance: `|x_i - m| / |m - init|`, m the mean of the followed copies, own included. Disagreement in units of
+ * what the swarm has learnt. Undefined while nothing was learnt.
+ */
+export function consensusDistance(x: Float32Array, copies: readonly Float32Array[], initial: Float32Array): number | undefined {
+  const centre = mean(copies)
+  const learnt = distance(centre, initial)
+  return learnt === 0 ? undefined : distance(x, centre) / learnt
+}

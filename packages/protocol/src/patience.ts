@@ -1,0 +1,63 @@
+import type { Clock } from './wire.ts'
+
+/** Lags that the estimate remembers; enough for a cell's few rounds, short enough to follow a change. */
+const REMEMBERED = 48
+/** Before anything was learnt: long enough for a pull on a slow link. */
+const FIRST_DEADLINE_MS = 2000
+/** How many deviations beyond the median still count as usual. */
+const DEVIATIONS = 3
+const SLACK_MS = 50
+
+/**
+ * Learns how long after our own publication the neighbours' deltas usually arrive, so that waiting for them needs no
+ * fixed timeout: deadline = median + 3 · MAD of the lags seen.
+ */
+export class Patience {
+  readonly #clock: Clock
+  readonly #lags: number[] = []
+  readonly #arrived = new Set<string>()
+  #publishedAt: number | undefined
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** We published: from now on arrivals belong to the new round. Those who were ahead of us have lag 0. */
+  published(): void {
+    for (let i = 0; i < this.#arrived.size && this.#publishedAt !== undefined; i++) this.#note(0)
+    this.#publishedAt = this.#clock.now()
+  }
+
+  arrived(peer: string): void {
+    this.#arrived.add(peer)
+    if (this.#publishedAt !== undefined) this.#note(this.#clock.now() - this.#publishedAt)
+  }
+
+  /** Since the last time that a round was closed. */
+  hasArrived(peer: string): boolean {
+    return this.#arrived.has(peer)
+  }
+
+  /** The round's mixture is made: everything that comes now is for the next. */
+  close(): void {
+    this.#arrived.clear()
+  }
+
+  deadlineMs(): number {
+    if (this.#lags.length === 0) return FIRST_DEADLINE_MS
+    const centre = median(this.#lags)
+    const deviation = median(this.#lags.map((lag) => Math.abs(lag - centre)))
+    return centre + DEVIATIONS * deviation + SLACK_MS
+  }
+
+  #note(lag: number): void {
+    this.#lags.push(lag)
+    if (this.#lags.length > REMEMBERED) this.#lags.shift()
+  }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}

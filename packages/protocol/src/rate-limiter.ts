@@ -1,0 +1,31 @@
+import type { Clock } from './wire.ts'
+
+/**
+ * GCRA, the generic cell rate algorithm (ITU-T I.371): per key, `burst` at once and one more every `intervalMs`. One
+ * number a key, and at most `maxKeys` of them.
+ */
+export class RateLimiter {
+  readonly #arrival = new Map<string, number>()
+  readonly #clock: Clock
+  readonly #toleranceMs: number
+  readonly #intervalMs: number
+  readonly #maxKeys: number
+
+  constructor(clock: Clock, burst: number, intervalMs: number, maxKeys: number) {
+    this.#clock = clock
+    this.#intervalMs = intervalMs
+    this.#toleranceMs = (burst - 1) * intervalMs
+    this.#maxKeys = maxKeys
+  }
+
+  /** @returns whether this one may pass */
+  take(key: string): boolean {
+    const now = this.#clock.now()
+    const expected = Math.max(this.#arrival.get(key) ?? now, now)
+    if (expected - now > this.#toleranceMs) return false
+    this.#arrival.delete(key) // to the end of the map's order: the oldest key is the first
+    this.#arrival.set(key, expected + this.#intervalMs)
+    if (this.#arrival.size > this.#maxKeys) this.#arrival.delete(this.#arrival.keys().next().value!)
+    return true
+  }
+}

@@ -1,0 +1,185 @@
+import * as lp from 'it-length-prefixed'
+import { pipe } from 'it-pipe'
+import { Uint8ArrayList } from 'uint8arraylist'
+import { ProtocolError } from './errors.ts'
+import { LIMITS } from './limits.ts'
+import type { Clock, Wire, WireStream } from './wire.ts'
+
+type Frame = Uint8Array | Uint8ArrayList
+
+const flat = (frame: Frame): Uint8Array => (frame instanceof Uint8ArrayList ? frame.subarray() : frame)
+
+/** Calls `give up` when `touch` was not called for the progress timeout. */
+function watch(clock: Clock, giveUp: () => void): { touch(): void; stop(): void } {
+  const done = new AbortController()
+  let touched = true
+  void (async () => {
+    while (!done.signal.aborted) {
+      touched = false
+      await clock.sleep(LIMITS.progressTimeoutMs, done.signal)
+      if (!touched && !done.signal.aborted) {
+        giveUp()
+        return
+      }
+    }
+  })()
+  return {
+    touch: () => {
+      touched = true
+    },
+    stop: () => {
+      done.abort()
+    },
+  }
+}
+
+export interface Answer {
+  /** The encoded header message. */
+  readonly header: Uint8Array
+  /** Raw bytes that follow it. */
+  readonly body: Uint8Array
+}
+
+export interface AskOptions {
+  readonly signal?: AbortSignal | undefined
+  /** How many raw bytes the header promises; throws when the header is a refusal. */
+  bodyBytes(header: Uint8Array): number
+}
+
+/**
+ * One request, one answer: a framed message out; a framed header and then exactly as many raw bytes as it promises back.
+ * Nothing is read beyond that, and a peer that stops moving is given up.
+ * @throws ProtocolError `PEER_UNREACHABLE`, `PEER_TIMEOUT`, `PAYLOAD_WRONG_LENGTH`, `MESSAGE_MALFORMED`
+ */
+export async function ask(
+  wire: Wire,
+  clock: Clock,
+  peer: string,
+  protocol: string,
+  request: Uint8Array,
+  options: AskOptions,
+): Promise<Answer> {
+  const stream = await openWithin(wire, clock, peer, protocol, options.signal)
+  const timeout = new ProtocolError({ code: 'PEER_TIMEOUT', peer, what: protocol, afterMs: LIMITS.progressTimeoutMs })
+  let timedOut = false
+  const watchdog = watch(clock, () => {
+    timedOut = true
+    stream.abort(timeout)
+  })
+  const onAbort = () => {
+    stream.abort(new Error('aborted'))
+  }
+  options.signal?.addEventListener('abort', onAbort)
+  try {
+    return await pipe([request], (source) => lp.encode(source), stream, (source) =>
+      readAnswer(source, peer, options, () => {
+        watchdog.touch()
+      }),
+    )
+  } catch (error) {
+    stream.abort(error instanceof Error ? error : new Error(String(error)))
+    if (timedOut) throw timeout
+    throw error
+  } finally {
+    watchdog.stop()
+    options.signal?.removeEventListener('abort', onAbort)
+    await stream.close().catch(() => undefined)
+  }
+}
+
+async function readAnswer(
+  source: AsyncIterable<Frame>,
+  peer: string,
+  options: AskOptions,
+  touch: () => void,
+): Promise<Answer> {
+  let header: Uint8Array | undefined
+  let body = new Uint8Array()
+  let at = 0
+  const frames = lp.decode(source as AsyncIterable<Uint8Array>, { maxDataLength: LIMITS.frameBytes })
+  for await (const frame of frames) {
+    touch()
+    if (header === undefined) {
+      header = flat(frame)
+      if (header.byteLength > LIMITS.answerBytes) throw malformed(`a header of ${header.byteLength} bytes`)
+      body = new Uint8Array(options.bodyBytes(header))
+    } else {
+      if (at + frame.byteLength > body.byteLength) {
+        throw new ProtocolError({
+          code: 'PAYLOAD_WRONG_LENGTH',
+          peer,
+          expected: body.byteLength,
+          actual: at + frame.byteLength,
+        })
+      }
+      body.set(flat(frame), at)
+      at += frame.byteLength
+    }
+    if (at === body.byteLength) return { header, body }
+  }
+  if (header === undefined) throw malformed('the stream ended before the header')
+  throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected: body.byteLength, actual: at })
+}
+
+const malformed = (reason: string) => new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'answer', reason })
+
+async function openWithin(
+  wire: Wire,
+  clock: Clock,
+  peer: string,
+  protocol: string,
+  signal: AbortSignal | undefined,
+): Promise<WireStream> {
+  const opened = new AbortController()
+  const late = new AbortController()
+  void clock.sleep(LIMITS.openTimeoutMs, opened.signal).then(() => {
+    late.abort()
+  })
+  try {
+    return await wire.open(peer, protocol, { signal: signal ? AbortSignal.any([signal, late.signal]) : late.signal })
+  } finally {
+    opened.abort()
+  }
+}
+
+/** What a handler answers: a header message and the bytes behind it. */
+export interface Reply {
+  readonly header: Uint8Array
+  readonly body?: Uint8Array | undefined
+}
+
+/**
+ * The other side of `ask`: reads one bounded request, writes the reply in frames, gives up on a peer that does not read.
+ * @throws whatever the stream or `answer` throws; the caller aborts the stream
+ */
+export async function reply(
+  stream: WireStream,
+  clock: Clock,
+  maxRequestBytes: number,
+  answer: (request: Uint8Array) => Reply,
+): Promise<void> {
+  const watchdog = watch(clock, () => {
+    stream.abort(new Error('no progress'))
+  })
+  try {
+    await pipe(
+      stream,
+      (source) => lp.decode(source as AsyncIterable<Uint8Array>, { maxDataLength: maxRequestBytes }),
+      async function* (requests) {
+        for await (const request of requests) {
+          const { header, body } = answer(flat(request))
+          yield header
+          for (let at = 0; body !== undefined && at < body.byteLength; at += LIMITS.frameBytes) {
+            watchdog.touch()
+            yield body.subarray(at, at + LIMITS.frameBytes)
+          }
+          return
+        }
+      },
+      (source) => lp.encode(source),
+      stream,
+    )
+  } finally {
+    watchdog.stop()
+  }
+}
