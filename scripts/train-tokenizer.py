@@ -1,7 +1,7 @@
 """Trains the byte-level BPE of the shipped base model (4,096 pieces, any UTF-8) on data/base-en.
 
     pip install tokenizers==0.23.3
-    python scripts/train-tokenizer.py data/base-en/base-en.train.txt.gz models/base-en
+    python scripts/train-tokenizer.py data/base-en/base-en.train.txt.gz packages/node/models/base-en
 """
 
 import gzip

@@ -92,7 +92,9 @@ export function readSafetensors(bytes: Uint8Array, path: string): SafetensorsFil
       if (!(dtype in TYPES)) {
         throw invalid(`tensor "${name}" is stored as ${dtype}; supported: ${Object.keys(TYPES).join(', ')}`)
       }
-      const values = TYPES[dtype as StoredType].decode(data.slice(offsets[0], offsets[1]).buffer)
+      // A copy that starts at 0: arrays need alignment. (A Buffer's own slice() would not copy.)
+      const stored = new Uint8Array(data.subarray(offsets[0], offsets[1]))
+      const values = TYPES[dtype as StoredType].decode(stored.buffer)
       const index = values.findIndex((value) => !Number.isFinite(value))
       if (index >= 0) throw new ModelError({ code: 'TENSOR_NON_FINITE', path, tensor: name, index })
       return { name, shape, values }

@@ -16,22 +16,10 @@ import { type Exchange, type Holdings, sha256, type TrafficKind } from './exchan
 import { LIMITS } from './limits.ts'
 import { type Manifest, manifestHash, PROTOCOL_VERSION } from './manifest.ts'
 import { ageDiscount, consensusDistance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
+import type { OwnState } from './own-state.ts'
 import { Patience } from './patience.ts'
 import { RateLimiter } from './rate-limiter.ts'
 import type { Clock, Pubsub, Random, Signer, Verdict, Wire } from './wire.ts'
-
-/** What must survive a restart for the swarm's copies of us to stay true. Written before it is announced. */
-export interface OwnState {
-  readonly epoch: number
-  readonly sequence: number
-  readonly round: number
-  /** Our public copy, y. */
-  readonly copy: Float32Array
-  /** The last announcement, signed and encoded; empty before the first. */
-  readonly announcement: Uint8Array
-  /** The payload that it announced. */
-  readonly payload: Uint8Array
-}
 
 /** Why something from a peer was not taken. A label of a metric: keep the list short. */
 export type RefusalReason =
@@ -63,7 +51,8 @@ export interface GossipInit {
   readonly exchange: Exchange
   readonly signer: Signer
   readonly clock: Clock
-  readonly random: Random
+  /** Streams of random numbers by purpose and counter, so that a resumed peer draws the same. */
+  random(purpose: string, counter: number): Random
   readonly restored?: OwnState | undefined
   persist(state: OwnState): Promise<void>
   readonly events: GossipEvents
@@ -96,6 +85,8 @@ export interface Gossip {
   collect(limits: { readonly maxMs: number; readonly signal?: AbortSignal | undefined }): Promise<void>
   /** The mixing step on what has arrived. Changes nothing here: add the increment to x. */
   mix(x: Float32Array, round: number): MixReport
+  /** Consensus distance of x as things stand; undefined without neighbours. */
+  consensus(x: Float32Array): number | undefined
   readonly holdings: Pick<Holdings, 'payload' | 'copy' | 'announcements'>
   /** Peers whose copies we follow. */
   neighbours(): readonly { readonly peer: string; readonly round: number; readonly ageRounds: number }[]
@@ -285,6 +276,13 @@ export function createGossip(init: GossipInit): Gossip {
   const inOrder = <T>(entries: readonly (readonly [string, T])[]) =>
     [...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
 
+  const consensus = (x: Float32Array): number | undefined => {
+    const living = alive()
+    if (living.length === 0) return undefined
+    const followed = inOrder([...living.map(([peer, { values }]) => [peer, values] as const), [wire.self, own.copy]])
+    return consensusDistance(x, followed.map(([, values]) => values), initial)
+  }
+
   const announce = async (
     values: Float32Array,
     payload: Uint8Array,
@@ -361,7 +359,7 @@ export function createGossip(init: GossipInit): Gossip {
     },
 
     async begin(x, atRound) {
-      const payload = FULL.encode(x, init.random)
+      const payload = FULL.encode(x, NO_RANDOM)
       const values = FULL.decode(payload, x.length)
       // A clock that went back must not bring an old epoch back.
       const epoch = Math.max(Math.floor(clock.now() / 1000), own.epoch + 1)
@@ -372,7 +370,7 @@ export function createGossip(init: GossipInit): Gossip {
     async publish(x, atRound) {
       const delta = new Float32Array(x.length)
       for (let k = 0; k < x.length; k++) delta[k] = x[k]! - own.copy[k]!
-      const payload = codec.encode(delta, init.random)
+      const payload = codec.encode(delta, init.random('codec', own.sequence))
       const values = applied(own.copy, codec, payload)
       await announce(values, payload, { epoch: own.epoch, sequence: own.sequence + 1, round: atRound })
       for (const [author, copy] of copies) if (age(copy) > FORGOTTEN_ROUNDS) copies.delete(author)
@@ -403,17 +401,17 @@ export function createGossip(init: GossipInit): Gossip {
         weight: edgeWeight(living.length, copy.announced.degree) * ageDiscount(age(copy), FRESH_ROUNDS),
       }))
       const neighbours = living.map(([, { values }], i) => ({ copy: values, weight: mixedWith[i]!.weight }))
-      const followed = inOrder([...living.map(([peer, { values }]) => [peer, values] as const), [wire.self, own.copy]])
       return {
         increment: mixingIncrement(own.copy, neighbours, gamma),
         mixedWith,
         leftOut: [...copies.entries()]
           .filter(([, copy]) => age(copy) > STALE_ROUNDS)
           .map(([peer]) => ({ peer, reason: 'stale' as const })),
-        consensusDistance:
-          living.length === 0 ? undefined : consensusDistance(x, followed.map(([, values]) => values), initial),
+        consensusDistance: consensus(x),
       }
     },
+
+    consensus,
 
     holdings: {
       payload(hash) {
@@ -443,6 +441,9 @@ export function createGossip(init: GossipInit): Gossip {
 /** How a full copy is written down: near enough to start from; what is lost goes out with the next delta. */
 const FULL: Codec = CODECS.float16
 
+/** For codecs that round to nearest. */
+const NO_RANDOM: Random = () => 0.5
+
 /** y + Q, in float32, element by element: the same bits wherever it is done. */
 function applied(copy: Float32Array, codec: Codec, payload: Uint8Array): Float32Array {
   const values = codec.decode(payload, copy.length)
@@ -451,7 +452,7 @@ function applied(copy: Float32Array, codec: Codec, payload: Uint8Array): Float32
   return values
 }
 
-const bytesOf = (values: Float32Array): Uint8Array => CODECS.float32.encode(values, () => 0)
+const bytesOf = (values: Float32Array): Uint8Array => CODECS.float32.encode(values, NO_RANDOM)
 
 const hashOf = (values: Float32Array): Uint8Array => sha256(bytesOf(values))
 

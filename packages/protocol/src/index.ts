@@ -14,7 +14,6 @@ export {
   type Gossip,
   type GossipEvents,
   type MixReport,
-  type OwnState,
   type RefusalReason,
 } from './gossip.ts'
 export { announcementPubsub, createGossipsubPubsub } from './libp2p/gossipsub-pubsub.ts'
@@ -31,4 +30,5 @@ export {
   requireSameManifest,
 } from './manifest.ts'
 export { consensusDistance, distance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
+export { decodeOwnState, encodeOwnState, type OwnState } from './own-state.ts'
 export type { Clock, Pubsub, Random, Signer, Verdict, Wire, WireStream } from './wire.ts'

@@ -849,3 +849,118 @@ export namespace PeerAddresses {
     return decodeMessage(buf, PeerAddresses.codec(), opts)
   }
 }
+
+export interface StoredState {
+  epoch: number
+  sequence: number
+  round: number
+  copy: Uint8Array
+  announcement: Uint8Array
+  payload: Uint8Array
+}
+
+export namespace StoredState {
+  let _codec: Codec<StoredState>
+
+  export const codec = (): Codec<StoredState> => {
+    if (_codec == null) {
+      _codec = message<StoredState>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.epoch != null && obj.epoch !== 0)) {
+          w.uint32(8)
+          w.uint64Number(obj.epoch)
+        }
+
+        if ((obj.sequence != null && obj.sequence !== 0)) {
+          w.uint32(16)
+          w.uint64Number(obj.sequence)
+        }
+
+        if ((obj.round != null && obj.round !== 0)) {
+          w.uint32(24)
+          w.uint32(obj.round)
+        }
+
+        if ((obj.copy != null && obj.copy.byteLength > 0)) {
+          w.uint32(34)
+          w.bytes(obj.copy)
+        }
+
+        if ((obj.announcement != null && obj.announcement.byteLength > 0)) {
+          w.uint32(42)
+          w.bytes(obj.announcement)
+        }
+
+        if ((obj.payload != null && obj.payload.byteLength > 0)) {
+          w.uint32(50)
+          w.bytes(obj.payload)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          epoch: 0,
+          sequence: 0,
+          round: 0,
+          copy: uint8ArrayAlloc(0),
+          announcement: uint8ArrayAlloc(0),
+          payload: uint8ArrayAlloc(0)
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.epoch = reader.uint64Number()
+              break
+            }
+            case 2: {
+              obj.sequence = reader.uint64Number()
+              break
+            }
+            case 3: {
+              obj.round = reader.uint32()
+              break
+            }
+            case 4: {
+              obj.copy = reader.bytes()
+              break
+            }
+            case 5: {
+              obj.announcement = reader.bytes()
+              break
+            }
+            case 6: {
+              obj.payload = reader.bytes()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      })
+    }
+
+    return _codec
+  }
+
+  export const encode = (obj: Partial<StoredState>): Uint8Array => {
+    return encodeMessage(obj, StoredState.codec())
+  }
+
+  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<StoredState>): StoredState => {
+    return decodeMessage(buf, StoredState.codec(), opts)
+  }
+}

@@ -1,0 +1,92 @@
+import pc from 'picocolors'
+import { destination, type Logger, pino } from 'pino'
+import type { PeerEvent, RoundEvent } from '../events.ts'
+
+/** Structured logs on stderr, so that stdout stays for results. */
+export function createLog(level: string): Logger {
+  return pino({ level }, destination(2))
+}
+
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`)
+}
+
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+/** A peer's events, for a person or for a program. */
+export function printEvent({ json }: { readonly json: boolean }): (event: PeerEvent) => void {
+  if (json) return printJson
+  let addresses: readonly string[] = []
+  return (event) => {
+    if (event.event === 'listening') addresses = event.addresses
+    for (const line of describe(event)) print(line)
+    if (event.event === 'listening') print(invitation(addresses))
+  }
+}
+
+function describe(event: PeerEvent): string[] {
+  switch (event.event) {
+    case 'engine':
+      return [`engine      ${event.engine}: ${event.device} (${event.reason})`]
+    case 'federation':
+      return [`federation  ${event.name} ${pc.dim(event.federation.slice(0, 16))}${event.isNew ? ' (new)' : ''}`]
+    case 'data': {
+      const { train, valid, test } = event.tokens
+      return [`text        ${count(train)} tokens to learn from, ${count(valid)} to validate, ${count(test)} to test`]
+    }
+    case 'start':
+      return event.round === 0 ? [] : [`resuming    after round ${event.round}`]
+    case 'listening':
+      return [`peer        ${event.peerId}`, `metrics     ${event.http}/metrics`]
+    case 'base':
+      return [`base        test perplexity ${number(event.test.perplexity)}`]
+    case 'joined':
+      return [`joined      at the mean of ${event.copies} ${event.copies === 1 ? 'copy' : 'copies'}`]
+    case 'refused':
+      return [pc.yellow(`refused     ${event.peer}: ${event.message}`)]
+    case 'round':
+      return [roundLine(event)]
+    case 'result':
+      return [
+        pc.bold(`result      test perplexity ${number(event.test.perplexity)}`),
+        ...event.test.groups.map((group) => `            ${group.name}: ${number(group.perplexity)}`),
+      ]
+    case 'staying':
+      return ['serving     until stopped (ctrl-C)']
+    case 'consensus':
+      return []
+  }
+}
+
+function roundLine(event: RoundEvent): string {
+  const parts = [
+    `round ${String(event.round).padStart(5)}`,
+    `train ${event.trainLoss.toFixed(3)}`,
+    event.validPerplexity === undefined ? ''.padEnd(16) : `valid ppl ${number(event.validPerplexity).padStart(6)}`,
+    `mixed with ${event.mixedWith}`,
+    event.consensusDistance === undefined ? '' : `distance ${event.consensusDistance.toFixed(3)}`,
+    `${count(Math.round(event.tokensPerSecond))} tok/s`,
+    `${bytes(event.bytes.sent)} out ${bytes(event.bytes.received)} in`,
+  ]
+  return parts.filter((part) => part !== '').join('  ')
+}
+
+/** What another person types to join. */
+function invitation(addresses: readonly string[]): string {
+  const address = addresses.find((one) => !one.includes('/127.0.0.1/') && !one.includes('/::1/')) ?? addresses[0]
+  return address === undefined
+    ? 'others cannot join: this peer listens nowhere'
+    : `to join     comigs-peer --bootstrap ${address} --data <your text>`
+}
+
+export const count = (value: number): string => value.toLocaleString('en-US')
+
+export const number = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1))
+
+export function bytes(value: number): string {
+  if (value < 1e3) return `${value} B`
+  if (value < 1e6) return `${(value / 1e3).toFixed(0)} kB`
+  return `${(value / 1e6).toFixed(1)} MB`
+}

@@ -1,0 +1,13 @@
+/**
+ * Aborts on ctrl-C or SIGTERM, so that everything can be put away. A second one ends the process at once.
+ */
+export function stopSignal(): AbortSignal {
+  const stop = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      if (stop.signal.aborted) process.exit(130)
+      stop.abort()
+    })
+  }
+  return stop.signal
+}

@@ -1,0 +1,94 @@
+/** Everything that can go wrong in this package, by code. Callers branch on `detail.code`, never on text. */
+export type NodeErrorDetail =
+  | { readonly code: 'ADDRESS_MALFORMED'; readonly address: string; readonly reason: string }
+  | { readonly code: 'BOOTSTRAP_FAILED'; readonly address: string; readonly stage: string; readonly reason: string }
+  | { readonly code: 'BASE_MISSING'; readonly name: string; readonly weights: string; readonly looked: readonly string[] }
+  | { readonly code: 'BASE_MISMATCH'; readonly folder: string; readonly field: string; readonly expected: string; readonly actual: string }
+  | { readonly code: 'STATE_LOCKED'; readonly folder: string; readonly pid: number }
+  | { readonly code: 'STATE_UNUSABLE'; readonly path: string; readonly reason: string }
+  | { readonly code: 'PORT_IN_USE'; readonly what: string; readonly address: string }
+  | { readonly code: 'OPTION_INVALID'; readonly option: string; readonly value: string; readonly reason: string }
+  | { readonly code: 'PEER_DIED'; readonly peer: string; readonly exitCode: number | null; readonly lastLine: string }
+  | { readonly code: 'WORKER_DIED'; readonly reason: string }
+
+/** The error class of @comigs/node: a message for people, a `detail` for programs. */
+export class NodeError extends Error {
+  override readonly name = 'NodeError'
+  readonly detail: NodeErrorDetail
+
+  constructor(detail: NodeErrorDetail, options?: ErrorOptions) {
+    super(render(detail), options)
+    this.detail = detail
+  }
+}
+
+function render(d: NodeErrorDetail): string {
+  switch (d.code) {
+    case 'ADDRESS_MALFORMED':
+      return `"${d.address}" is not an address: ${d.reason}; expected something like /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo...`
+    case 'BOOTSTRAP_FAILED':
+      return `the bootstrap peer ${d.address} cannot be reached: the ${d.stage} failed (${d.reason})`
+    case 'BASE_MISSING':
+      return `the federation's base model "${d.name}" (weights ${d.weights.slice(0, 12)}) is not on this machine; give its folder with --base. Looked in: ${d.looked.join(', ')}`
+    case 'BASE_MISMATCH':
+      return `the base model in ${d.folder} is not the federation's: ${d.field} is ${d.actual.slice(0, 12)}, the manifest says ${d.expected.slice(0, 12)}`
+    case 'STATE_LOCKED':
+      return `the state folder ${d.folder} is in use by process ${d.pid}; stop it, or give another folder with --state`
+    case 'STATE_UNUSABLE':
+      return `the state at ${d.path} cannot be used: ${d.reason}`
+    case 'PORT_IN_USE':
+      return `the ${d.what} address ${d.address} is already in use; choose another, or port 0 to let the system choose`
+    case 'OPTION_INVALID':
+      return `${d.option} "${d.value}" ${d.reason}`
+    case 'PEER_DIED':
+      return `peer ${d.peer} ended with exit code ${d.exitCode ?? 'none'}: ${d.lastLine}`
+    case 'WORKER_DIED':
+      return `the training worker died: ${d.reason}`
+  }
+}
+
+/** An error with a code, from whichever package (or thread) it came. */
+export interface CodedError extends Error {
+  readonly detail: { readonly code: string }
+}
+
+export function isCoded(error: unknown): error is CodedError {
+  if (!(error instanceof Error) || !('detail' in error)) return false
+  const { detail } = error
+  return typeof detail === 'object' && detail !== null && 'code' in detail && typeof detail.code === 'string'
+}
+
+/** What the process exits with. Documented in docs/ERRORS.md. */
+export const EXIT = { ok: 0, failure: 1, usage: 2, data: 3, base: 4, network: 5, federation: 6, state: 7 } as const
+
+const EXIT_OF: Readonly<Record<string, number>> = {
+  OPTION_INVALID: EXIT.usage,
+  ADDRESS_MALFORMED: EXIT.usage,
+  DATA_MISSING: EXIT.data,
+  DATA_EMPTY: EXIT.data,
+  DATA_BINARY: EXIT.data,
+  DATA_TOO_SHORT: EXIT.data,
+  FILE_UNREADABLE: EXIT.data,
+  BASE_MISSING: EXIT.base,
+  BASE_MISMATCH: EXIT.base,
+  SAFETENSORS_INVALID: EXIT.base,
+  TENSOR_MISSING: EXIT.base,
+  TENSOR_NON_FINITE: EXIT.base,
+  CONFIG_INVALID: EXIT.base,
+  ARCHITECTURE_UNSUPPORTED: EXIT.base,
+  SHAPE_MISMATCH: EXIT.base,
+  BOOTSTRAP_FAILED: EXIT.network,
+  PORT_IN_USE: EXIT.network,
+  PEER_UNREACHABLE: EXIT.network,
+  PEER_TIMEOUT: EXIT.network,
+  MANIFEST_INVALID: EXIT.federation,
+  MANIFEST_MISMATCH: EXIT.federation,
+  FEDERATION_UNEXPECTED: EXIT.federation,
+  STATE_LOCKED: EXIT.state,
+  STATE_UNUSABLE: EXIT.state,
+  CHECKPOINT_INVALID: EXIT.state,
+}
+
+export function exitCodeOf(error: unknown): number {
+  return isCoded(error) ? (EXIT_OF[error.detail.code] ?? EXIT.failure) : EXIT.failure
+}

@@ -1,0 +1,65 @@
+import type { EngineName, Evaluation, SplitName } from '@comigs/model'
+import type { Strategy } from './round.ts'
+
+export interface RoundEvent {
+  readonly round: number
+  readonly trainLoss: number
+  readonly validLoss: number | undefined
+  readonly validPerplexity: number | undefined
+  readonly tokensPerSecond: number
+  readonly learningRate: number
+  /** Peers mixed with in this round. */
+  readonly mixedWith: number
+  readonly neighbours: readonly { readonly peer: string; readonly round: number; readonly ageRounds: number }[]
+  readonly consensusDistance: number | undefined
+  /** Mean router weight of expert 0, by layer. */
+  readonly generalistShare: readonly number[]
+  readonly seconds: number
+  readonly bytes: Traffic
+}
+
+export interface Traffic {
+  readonly sent: number
+  readonly received: number
+}
+
+/** What a peer tells about itself, in order. One JSON object a line with `--json`. */
+export type PeerEvent =
+  | { readonly event: 'engine'; readonly engine: EngineName; readonly device: string; readonly reason: string }
+  | { readonly event: 'federation'; readonly name: string; readonly federation: string; readonly isNew: boolean }
+  | { readonly event: 'data'; readonly tokens: Readonly<Record<SplitName, number>> }
+  | { readonly event: 'start'; readonly round: number }
+  | {
+      readonly event: 'listening'
+      readonly peerId: string
+      readonly pid: number
+      readonly addresses: readonly string[]
+      readonly http: string
+    }
+  | { readonly event: 'base'; readonly test: Evaluation }
+  | { readonly event: 'joined'; readonly copies: number }
+  | { readonly event: 'refused'; readonly peer: string; readonly code: string; readonly message: string }
+  | ({ readonly event: 'round' } & RoundEvent)
+  | { readonly event: 'result'; readonly test: Evaluation; readonly bytes: Traffic }
+  | { readonly event: 'staying' }
+  | {
+      readonly event: 'consensus'
+      readonly neighbours: RoundEvent['neighbours']
+      readonly consensusDistance: number | undefined
+    }
+
+/** GET /api/status. */
+export interface PeerStatus {
+  readonly name: string
+  readonly version: string
+  readonly phase: 'starting' | 'training' | 'done'
+  readonly strategy: Strategy
+  readonly peerId?: string
+  readonly addresses?: readonly string[]
+  readonly engine?: { readonly name: string; readonly device: string; readonly reason: string }
+  readonly federation?: { readonly name: string; readonly hash: string }
+  readonly tokens?: Readonly<Record<SplitName, number>>
+  readonly base?: Evaluation
+  readonly test?: Evaluation
+  readonly rounds: readonly RoundEvent[]
+}

@@ -1,0 +1,85 @@
+import type { GossipSub } from '@chainsafe/libp2p-gossipsub'
+import { noise } from '@chainsafe/libp2p-noise'
+import { yamux } from '@chainsafe/libp2p-yamux'
+import { announcementPubsub } from '@comigs/protocol'
+import { identify, type Identify } from '@libp2p/identify'
+import type { Libp2p, Metrics, PrivateKey } from '@libp2p/interface'
+import { ping, type PingService } from '@libp2p/ping'
+import { tcp } from '@libp2p/tcp'
+import { webSockets } from '@libp2p/websockets'
+import { createLibp2p } from 'libp2p'
+import { NodeError } from '../errors.ts'
+
+export interface HostServices extends Record<string, unknown> {
+  identify: Identify
+  ping: PingService
+  pubsub: GossipSub
+}
+
+export type Host = Libp2p<HostServices>
+
+export interface HostOptions {
+  readonly key: PrivateKey
+  /** Multiaddrs. */
+  readonly listen: readonly string[]
+  /** Addresses to tell others beside those we listen on: a container's name, a forwarded port. */
+  readonly announce: readonly string[]
+  /** Manifest hash. */
+  readonly federation: string
+  /** Whether many peers may share this machine's address: a swarm, a test. */
+  readonly crowded: boolean
+  readonly metrics?: ((components: never) => Metrics) | undefined
+}
+
+/** Unread bytes of one connection are bounded by streams times window. */
+const CONNECTION_LIMITS = {
+  maxInboundStreams: 64,
+  maxOutboundStreams: 64,
+  streamOptions: { maxStreamWindowSize: 4 << 20 },
+}
+
+/**
+ * A libp2p node as a peer needs it. Dialling and redialling is the connector's business, since this line of libp2p does
+ * neither by itself; training runs in another thread, since a blocked loop loses its connections.
+ * @throws NodeError `PORT_IN_USE`, `ADDRESS_MALFORMED`
+ */
+export async function createHost(options: HostOptions): Promise<Host> {
+  try {
+    const host = await createLibp2p<HostServices>({
+      privateKey: options.key,
+      addresses: { listen: [...options.listen], appendAnnounce: [...options.announce] },
+      transports: [tcp(), webSockets()],
+      connectionEncrypters: [noise()],
+      streamMuxers: [yamux(CONNECTION_LIMITS)],
+      connectionManager: {
+        maxConnections: 64,
+        maxIncomingPendingConnections: 16,
+        // libp2p's default of 5 a second and address refuses a swarm behind one address.
+        inboundConnectionThreshold: options.crowded ? 1000 : 20,
+      },
+      // A second belt: a busy loop must not cost connections.
+      connectionMonitor: { abortConnectionOnPingFailure: false },
+      services: {
+        identify: identify(),
+        ping: ping(),
+        pubsub: announcementPubsub({ federation: options.federation, scoreByAddress: !options.crowded }) as never,
+      },
+      ...(options.metrics === undefined ? {} : { metrics: options.metrics as never }),
+    })
+    return host
+  } catch (error) {
+    throw listenError(error, options.listen)
+  }
+}
+
+export function listenError(error: unknown, addresses: readonly string[]): unknown {
+  const text = error instanceof Error ? `${error.name} ${error.message} ${String(error.cause)}` : String(error)
+  const address = addresses.join(', ')
+  if (/EADDRINUSE|address already in use|UnsupportedListenAddressesError|No listen addresses/i.test(text)) {
+    return new NodeError({ code: 'PORT_IN_USE', what: 'listening', address }, { cause: error })
+  }
+  if (/multiaddr/i.test(text)) {
+    return new NodeError({ code: 'ADDRESS_MALFORMED', address, reason: 'it cannot be parsed' }, { cause: error })
+  }
+  return error
+}

@@ -1,0 +1,116 @@
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { timingSafeEqual } from 'node:crypto'
+import { type AddressInfo, isIPv6 } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import { NodeError } from '../errors.ts'
+
+export interface HttpInit {
+  /** Address to listen on. */
+  readonly host: string
+  /** 0: the system chooses. */
+  readonly port: number
+  /** Names, beside our addresses, that a request may call us by: a container's service name, a proxy's. */
+  readonly names: readonly string[]
+  /** Asked for (`Authorization: Bearer …`) by everything that is not health or metrics, when not on loopback. */
+  readonly token: string | undefined
+  metrics(): Promise<string>
+  ready(): boolean
+  status(): unknown
+  onRefused(reason: 'host' | 'origin' | 'content-type' | 'token'): void
+}
+
+export interface HttpServer {
+  /** Where to find it: `http://127.0.0.1:43211`. */
+  readonly url: string
+  stop(): Promise<void>
+}
+
+const LOOPBACK = ['127.0.0.1', '::1', 'localhost']
+/** Machines ask these; they tell numbers, not text. */
+const OPEN_PATHS = ['/metrics', '/healthz', '/readyz']
+
+/**
+ * The peer's own HTTP server. A web page that the user happens to visit must not be able to reach a model of private
+ * text: the Host must be one of ours (against DNS rebinding), an Origin must be our own, there is no CORS, and whatever
+ * changes or queries anything must be JSON, which no form can send.
+ * @throws NodeError `PORT_IN_USE`, `OPTION_INVALID` when a token is missing off loopback
+ */
+export async function startHttp(init: HttpInit): Promise<HttpServer> {
+  const onLoopback = LOOPBACK.includes(init.host)
+  if (!onLoopback && (init.token === undefined || init.token === '')) {
+    const reason = 'is not a loopback address: give --http-token too, since whoever holds it can query the model'
+    throw new NodeError({ code: 'OPTION_INVALID', option: '--http', value: init.host, reason })
+  }
+  const server = fastify({ logger: false, bodyLimit: 1 << 20, trustProxy: false })
+  server.addHook('onRequest', (request, response, done) => {
+    guard(request, response, init, onLoopback)
+    if (!response.sent) done()
+  })
+  addRoutes(server, init)
+  try {
+    await server.listen({ host: init.host, port: init.port })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
+    const address = `${init.host}:${init.port}`
+    throw new NodeError({ code: 'PORT_IN_USE', what: 'HTTP', address }, { cause: error })
+  }
+  const { port } = server.server.address() as AddressInfo
+  const shown = init.host === '0.0.0.0' ? '127.0.0.1' : isIPv6(init.host) ? `[${init.host}]` : init.host
+  return {
+    url: `http://${shown}:${port}`,
+    stop: async () => {
+      server.server.closeAllConnections()
+      await server.close()
+    },
+  }
+}
+
+function addRoutes(server: FastifyInstance, init: HttpInit): void {
+  server.get('/metrics', async (_, response) => {
+    await response.type('text/plain; version=0.0.4; charset=utf-8').send(await init.metrics())
+  })
+  server.get('/healthz', () => ({ status: 'ok' }))
+  server.get('/readyz', async (_, response) => {
+    await response.code(init.ready() ? 200 : 503).send({ status: init.ready() ? 'ready' : 'starting' })
+  })
+  server.get('/api/status', () => init.status())
+}
+
+function guard(request: FastifyRequest, response: FastifyReply, init: HttpInit, onLoopback: boolean): void {
+  const refuse = (code: number, reason: Parameters<HttpInit['onRefused']>[0], message: string) => {
+    init.onRefused(reason)
+    void response.code(code).send({ error: { code: reason, message } })
+  }
+  if (!isOurs(request.headers.host, init)) {
+    refuse(421, 'host', 'this server does not answer to that Host')
+    return
+  }
+  const { origin } = request.headers
+  if (origin !== undefined && origin !== `http://${request.headers.host ?? ''}`) {
+    refuse(403, 'origin', 'requests from other origins are refused')
+    return
+  }
+  const changes = request.method !== 'GET' && request.method !== 'HEAD'
+  if (changes && !/^application\/json\b/.test(request.headers['content-type'] ?? '')) {
+    refuse(415, 'content-type', 'send application/json')
+    return
+  }
+  const path = request.url.split('?')[0]!
+  if (!onLoopback && !OPEN_PATHS.includes(path) && !hasToken(request, init.token)) {
+    refuse(401, 'token', 'send the token given with --http-token as Authorization: Bearer')
+  }
+}
+
+function hasToken(request: FastifyRequest, token = ''): boolean {
+  const given = Buffer.from(request.headers.authorization ?? '')
+  const expected = Buffer.from(`Bearer ${token}`)
+  return given.length === expected.length && timingSafeEqual(given, expected)
+}
+
+/** One of our addresses or names. An address cannot be rebound; a name that we do not know could be anyone's. */
+function isOurs(host: string | undefined, { host: listen, names }: HttpInit): boolean {
+  if (host === undefined) return false
+  const name = host.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1').toLowerCase()
+  if (LOOPBACK.includes(name) || name === listen || names.includes(name)) return true
+  return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === name))
+}

@@ -1,0 +1,588 @@
+import type { DataSource, EngineName, Evaluation, MixtureConfig, Schedule } from '@comigs/model'
+import { stream } from '@comigs/model/random'
+import {
+  createExchange,
+  createGossip,
+  createGossipsubPubsub,
+  createLibp2pWire,
+  createSigner,
+  decodeManifest,
+  type Exchange,
+  type Gossip,
+  type Manifest,
+  manifestHash,
+  parseManifest,
+  ProtocolError,
+  requireSameManifest,
+} from '@comigs/protocol'
+import type { PrivateKey } from '@libp2p/interface'
+import { prometheusMetrics } from '@libp2p/prometheus-metrics'
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { Logger } from 'pino'
+import { DEFAULT_BASE, findBase } from './base-folder.ts'
+import { systemClock } from './clock.ts'
+import { NodeError } from './errors.ts'
+import type { PeerEvent, PeerStatus } from './events.ts'
+import { parseAddress } from './host/addresses.ts'
+import { type Connector, createConnector } from './host/connector.ts'
+import { createHost, type Host } from './host/host.ts'
+import { fetchManifest } from './host/knock.ts'
+import { type HttpServer, startHttp } from './http/server.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
+import { type RoundReport, runRounds, type Strategy } from './round.ts'
+import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
+import { startTrainingWorker, type Training } from './training/training-worker.ts'
+import { VERSION } from './version.ts'
+
+export interface PeerConfig {
+  /** For people. */
+  readonly name: string
+  /** State folder. */
+  readonly state: string
+  readonly data: DataSource
+  readonly bootstrap: readonly string[]
+  /** A manifest file to start a federation from. */
+  readonly manifest: string | undefined
+  /** The only federation to join, by manifest hash or its beginning. */
+  readonly federation: string | undefined
+  readonly base: string | undefined
+  readonly experts: number
+  readonly batch: number
+  readonly context: number
+  /** Stop after this round; Infinity: never. */
+  readonly rounds: number
+  /** Train only when so many others are connected. */
+  readonly waitForPeers: number
+  /** Keep serving after the last round, until stopped. */
+  readonly stay: boolean
+  readonly evaluateEvery: number
+  readonly evaluateBatches: number
+  readonly strategy: Strategy
+  readonly seed: number | undefined
+  readonly engine: EngineName | 'auto'
+  readonly threads: number
+  readonly listen: readonly string[]
+  readonly announce: readonly string[]
+  /** Whether many peers share this machine's address. */
+  readonly crowded: boolean
+  readonly http: { readonly host: string; readonly port: number }
+  readonly httpNames: readonly string[]
+  readonly httpToken: string | undefined
+}
+
+/** How much of a round's training time it may wait for others. */
+const WAIT_SHARE = 0.25
+/** How long a joiner looks for copies to start from, before it starts alone. */
+const JOIN_TIMEOUT_MS = 15_000
+
+/** A federation that nobody described: the paper's constants (appendix B), open-ended. */
+const NEW_FEDERATION = {
+  name: 'comigs',
+  lora: { rank: 8, alpha: 16 },
+  localSteps: 10,
+  routerEvery: 30,
+  routerSteps: 10,
+  schedule: { kind: 'constant', rate: 2e-3, warmupSteps: 20 },
+  codec: { values: 'int8' },
+} as const
+
+/**
+ * Runs one peer until its last round or until the signal. Everything a peer is made of is put together here.
+ * @throws NodeError, ProtocolError and the worker's ModelErrors, each with a code
+ */
+export async function runPeer(
+  config: PeerConfig,
+  { onEvent, log, signal }: { onEvent(event: PeerEvent): void; log: Logger; signal: AbortSignal },
+): Promise<void> {
+  const metrics = createMetrics()
+  const state = await openStateDirectory(config.state)
+  const worker = startTrainingWorker()
+  const closing: (() => Promise<unknown>)[] = [() => state.release(), () => worker.stop()]
+  const lag = monitorEventLoopDelay({ resolution: 10 })
+  lag.enable()
+  closing.push(() => Promise.resolve(lag.disable()))
+  const status: Mutable<PeerStatus> = emptyStatus(config)
+  const emit = (event: PeerEvent) => {
+    apply(status, event)
+    onEvent(event)
+  }
+
+  const life = async (): Promise<void> => {
+    const { training } = worker
+
+    // Who we are and which federation this is.
+    const key = await state.key()
+    const found = await findManifest(config, state)
+    const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
+    const loaded = await training.load({ engine: config.engine, threads: config.threads, base })
+    emit({ event: 'engine', engine: loaded.engine, device: loaded.device, reason: loaded.reason })
+    const manifest = found ?? (await newManifest(training, loaded.hashes))
+    const federation = manifestHash(manifest)
+    await checkParameters(manifest, training)
+    await state.saveManifest(manifest)
+    emit({ event: 'federation', name: manifest.name, federation, isNew: found === undefined })
+    metrics.info.set({ version: VERSION, engine: loaded.engine, federation: federation.slice(0, 16), strategy: config.strategy }, 1)
+
+    // What we learn from.
+    const tokens = await training.loadData(config.data, config.context)
+    emit({ event: 'data', tokens })
+    const initial = await training.prepare(prepareOptions(config, manifest, key))
+    const resumed = await resume(training, state, config.experts, log)
+    emit({ event: 'start', round: resumed })
+
+    // The network.
+    const host = await createHost({
+      key,
+      listen: config.listen,
+      announce: config.announce,
+      federation,
+      crowded: config.crowded,
+      metrics: prometheusMetrics({
+        registry: metrics.registry,
+        collectDefaultMetrics: false,
+        preserveExistingMetrics: true,
+      }) as never,
+    })
+    closing.push(async () => host.stop())
+    const network = await joinNetwork({ config, host, key, manifest, initial, state, metrics, log, emit })
+    closing.push(() => network.stop())
+    const addresses = host.getMultiaddrs().map(String)
+    const http = await startHttp({
+      ...config.http,
+      names: config.httpNames,
+      token: config.httpToken,
+      metrics: () => scrape(metrics, host, lag),
+      ready: () => status.phase !== 'starting',
+      status: () => status,
+      onRefused: (reason) => {
+        metrics.httpRefusals.inc({ reason })
+      },
+    })
+    closing.push(() => http.stop())
+    emit({ event: 'listening', peerId: host.peerId.toString(), pid: process.pid, addresses, http: http.url })
+
+    // How good the base is, for comparison.
+    if (resumed === 0) {
+      const baseTest = await training.evaluateBase('test')
+      metrics.baseLoss.set({ split: 'test' }, baseTest.loss)
+      emit({ event: 'base', test: baseTest })
+    }
+
+    // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
+    if (config.strategy === 'comigs') await join(training, network.gossip, network.exchange, config, resumed, emit, signal)
+
+    await waitForPeers(config.waitForPeers, network.exchange, signal)
+
+    await runRounds({
+      trainer: training as never,
+      gossip: network.gossip,
+      clock: systemClock,
+      manifest,
+      strategy: config.strategy,
+      from: resumed,
+      to: config.rounds,
+      evaluateEvery: config.evaluateEvery,
+      evaluateBatches: config.evaluateBatches,
+      waitShare: WAIT_SHARE,
+      checkpoint: async (round) => {
+        await state.saveCheckpoint(await training.checkpoint({ round: String(round), experts: String(config.experts) }))
+        await state.saveKnownPeers(network.connector.known())
+      },
+      onRound: (report) => {
+        record(metrics, report, network.gossip)
+        emit({ event: 'round', ...summary(report, network.gossip, network.bytes()) })
+      },
+      signal,
+    })
+    if (signal.aborted) return
+
+    const test = await training.evaluate('test')
+    metrics.loss.set({ split: 'test' }, test.loss)
+    metrics.perplexity.set({ split: 'test' }, test.perplexity)
+    // Alone to the end, a local peer tells its generalist once, so that how far peers are apart can be measured.
+    if (config.strategy === 'local') await network.gossip.begin(await training.shared(), config.rounds)
+    emit({ event: 'result', test, bytes: network.bytes() })
+    if (!config.stay) return
+    emit({ event: 'staying' })
+    await stay(training, network, emit, signal)
+  }
+
+  try {
+    await Promise.race([life(), worker.died])
+  } finally {
+    for (const close of closing.reverse()) {
+      await close().catch((error: unknown) => {
+        log.warn({ error: String(error) }, 'while stopping')
+      })
+    }
+  }
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
+
+/** From a file, from the state folder, or from a bootstrap peer; undefined: this peer starts a federation. */
+async function findManifest(config: PeerConfig, state: StateDirectory): Promise<Manifest | undefined> {
+  const pinned = await state.manifest()
+  const given = config.manifest === undefined ? undefined : await readManifest(config.manifest)
+  let manifest = given ?? pinned
+  if (given !== undefined && pinned !== undefined) requireSameManifest(pinned, given)
+  if (manifest === undefined && config.bootstrap.length > 0) manifest = await askBootstrap(config.bootstrap)
+  if (manifest !== undefined && config.federation !== undefined) {
+    const actual = manifestHash(manifest)
+    if (!actual.startsWith(config.federation.toLowerCase())) {
+      throw new ProtocolError({ code: 'FEDERATION_UNEXPECTED', expected: config.federation, actual })
+    }
+  }
+  return manifest
+}
+
+async function readManifest(path: string): Promise<Manifest> {
+  try {
+    return decodeManifest(await readFile(path))
+  } catch (error) {
+    if (error instanceof ProtocolError) throw error
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new NodeError({ code: 'OPTION_INVALID', option: '--manifest', value: path, reason: `cannot be read: ${reason}` })
+  }
+}
+
+const BOOTSTRAP_ATTEMPTS = 3
+const BOOTSTRAP_PAUSE_MS = 1000
+
+async function askBootstrap(addresses: readonly string[]): Promise<Manifest> {
+  addresses.forEach(parseAddress)
+  let failure: unknown
+  for (let attempt = 0; attempt < BOOTSTRAP_ATTEMPTS; attempt++) {
+    for (const address of addresses) {
+      try {
+        return await fetchManifest(address)
+      } catch (error) {
+        failure = error
+      }
+    }
+    await systemClock.sleep(BOOTSTRAP_PAUSE_MS)
+  }
+  throw failure
+}
+
+async function newManifest(training: Training, hashes: Omit<Manifest['base'], 'name'>): Promise<Manifest> {
+  const parameters = await training.sharedSize(mixtureOf(NEW_FEDERATION.lora, 2))
+  const seed = Math.floor(Math.random() * 0x1_0000_0000)
+  return parseManifest({ comigs: 1, ...NEW_FEDERATION, base: { name: 'base', ...hashes }, parameters, seed })
+}
+
+async function checkParameters(manifest: Manifest, training: Training): Promise<void> {
+  const parameters = await training.sharedSize(mixtureOf(manifest.lora, 2))
+  if (parameters === manifest.parameters) return
+  const reason = `is ${manifest.parameters}, but this base with LoRA rank ${manifest.lora.rank} shares ${parameters}`
+  throw new ProtocolError({ code: 'MANIFEST_INVALID', field: 'parameters', reason })
+}
+
+function mixtureOf(lora: Manifest['lora'], experts: number): MixtureConfig {
+  return { experts, rank: lora.rank, alpha: lora.alpha, routing: 'router' }
+}
+
+function prepareOptions(config: PeerConfig, manifest: Manifest, key: PrivateKey) {
+  const { localSteps, schedule } = manifest
+  const learning: Schedule =
+    schedule.kind === 'cosine'
+      ? { kind: 'cosine', rate: schedule.rate, steps: schedule.rounds * localSteps }
+      : { kind: 'constant', rate: schedule.rate, warmupSteps: schedule.warmupSteps }
+  return {
+    mixture: mixtureOf(manifest.lora, config.experts),
+    batch: config.batch,
+    context: config.context,
+    schedule: learning,
+    sharedSeed: manifest.seed,
+    seed: config.seed ?? seedOf(key),
+  }
+}
+
+/** A peer's own seed comes from its key: the same after a restart, another for everyone else. */
+function seedOf(key: PrivateKey): number {
+  return createHash('sha256').update('comigs/seed').update(key.raw).digest().readUInt32LE(0)
+}
+
+/**
+ * The newest checkpoint that is whole.
+ * @returns its round, 0 for none
+ * @throws NodeError `OPTION_INVALID` when it was made with another number of experts
+ */
+async function resume(training: Training, state: StateDirectory, experts: number, log: Logger): Promise<number> {
+  const checkpoints = await state.checkpoints()
+  let failure: unknown
+  for (const { path, bytes } of checkpoints) {
+    try {
+      const made = await training.inspect(bytes, path)
+      if (made['experts'] !== String(experts)) {
+        const reason = `does not fit the checkpoint in ${state.folder}, which has ${made['experts'] ?? 'an unknown number'}`
+        throw new NodeError({ code: 'OPTION_INVALID', option: '--experts', value: String(experts), reason })
+      }
+      await training.restore(bytes, path)
+      return Number(made['round'])
+    } catch (error) {
+      if (error instanceof NodeError) throw error
+      failure = error
+      log.warn({ path, error: error instanceof Error ? error.message : String(error) }, 'checkpoint not usable')
+    }
+  }
+  if (failure !== undefined) throw failure
+  return 0
+}
+
+interface Network {
+  readonly exchange: Exchange
+  readonly gossip: Gossip
+  readonly connector: Connector
+  /** Protocol bytes so far. */
+  bytes(): { readonly sent: number; readonly received: number }
+  stop(): Promise<void>
+}
+
+async function joinNetwork(parts: {
+  config: PeerConfig
+  host: Host
+  key: PrivateKey
+  manifest: Manifest
+  initial: Float32Array
+  state: StateDirectory
+  metrics: Metrics
+  log: Logger
+  emit(event: PeerEvent): void
+}): Promise<Network> {
+  const { config, host, key, manifest, initial, state, metrics, log, emit } = parts
+  const wire = createLibp2pWire(host)
+  const totals = { in: 0, out: 0 }
+  const onTraffic = (kind: string, direction: 'in' | 'out', bytes: number) => {
+    totals[direction] += bytes
+    metrics.bytes.inc({ kind, direction }, bytes)
+  }
+  const seed = seedOf(key)
+  const exchange: Exchange = createExchange({
+    wire,
+    clock: systemClock,
+    manifest,
+    holdings: {
+      payload: (hash) => gossip.holdings.payload(hash),
+      copy: (author) => gossip.holdings.copy(author),
+      announcements: () => gossip.holdings.announcements(),
+      peers: (count, asker) => connector.peers(count, asker),
+    },
+    addresses: () => host.getMultiaddrs().map(String),
+    onTraffic,
+    onAdmitted: (peer, addresses) => {
+      connector.learn(peer, addresses)
+      gossip.catchUp(peer).catch((error: unknown) => {
+        log.debug({ peer, error: String(error) }, 'catching up failed')
+      })
+    },
+    onRefused: (peer, error) => {
+      metrics.refusals.inc({ reason: 'federation' })
+      log.warn({ peer, error: error.message }, 'peer refused')
+      emit({ event: 'refused', peer, code: error.detail.code, message: error.message })
+    },
+  })
+  const gossip: Gossip = createGossip({
+    manifest,
+    initial,
+    wire,
+    pubsub: createGossipsubPubsub(host.services.pubsub),
+    exchange,
+    signer: createSigner(key),
+    clock: systemClock,
+    random: (purpose, counter) => {
+      const numbers = stream(seed, purpose, counter)
+      return () => numbers.float()
+    },
+    restored: await state.ownState(initial.length),
+    persist: (own) => state.saveOwnState(own),
+    events: {
+      onTraffic,
+      onRefusal: (reason, peer, detail) => {
+        metrics.refusals.inc({ reason })
+        log.debug({ peer, reason, detail }, 'refused')
+      },
+      onCopy: (author, round) => {
+        log.debug({ peer: author, round }, 'copy moved on')
+      },
+    },
+  })
+  const connector: Connector = createConnector({
+    host,
+    exchange,
+    clock: systemClock,
+    random: Math.random,
+    log,
+    bootstrap: config.bootstrap.map(parseAddress),
+    known: await state.knownPeers(),
+  })
+  await exchange.start()
+  connector.start()
+  await gossip.start()
+  return {
+    exchange,
+    gossip,
+    connector,
+    bytes: () => ({ sent: totals.out, received: totals.in }),
+    async stop() {
+      connector.stop()
+      gossip.stop()
+      await exchange.stop()
+    },
+  }
+}
+
+/** A newcomer starts at the mean of what it finds; a peer that comes back goes on; the first starts at y(0). */
+async function join(
+  training: Training,
+  gossip: Gossip,
+  exchange: Exchange,
+  config: PeerConfig,
+  resumed: number,
+  emit: (event: PeerEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  if (resumed > 0 || config.bootstrap.length === 0) return
+  const deadline = systemClock.now() + JOIN_TIMEOUT_MS
+  while (exchange.admitted().length === 0 && systemClock.now() < deadline && !signal.aborted) {
+    await systemClock.sleep(100, signal)
+  }
+  for (const peer of exchange.admitted()) await gossip.catchUp(peer).catch(() => undefined)
+  const mean = gossip.joinAt()
+  if (mean === undefined) return
+  const x = await training.shared()
+  for (let k = 0; k < x.length; k++) x[k] = mean[k]! - x[k]!
+  await training.addShared(x)
+  await gossip.begin(mean, 0)
+  emit({ event: 'joined', copies: gossip.neighbours().length })
+}
+
+const WAIT_POLL_MS = 100
+
+async function waitForPeers(count: number, exchange: Exchange, signal: AbortSignal): Promise<void> {
+  while (exchange.admitted().length < count && !signal.aborted) await systemClock.sleep(WAIT_POLL_MS, signal)
+}
+
+/** After the last round: serves the others, and tells how far the peers are apart as their last copies come in. */
+async function stay(
+  training: Training,
+  { gossip }: Network,
+  emit: (event: PeerEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const x = await training.shared()
+  let seen = ''
+  while (!signal.aborted) {
+    const rounds = gossip.neighbours().map(({ peer, round }) => `${peer}:${round}`).join()
+    if (rounds !== seen) {
+      seen = rounds
+      emit({ event: 'consensus', neighbours: gossip.neighbours(), consensusDistance: gossip.consensus(x) })
+    }
+    await systemClock.sleep(WAIT_POLL_MS, signal)
+  }
+}
+
+async function scrape(metrics: Metrics, host: Host, lag: ReturnType<typeof monitorEventLoopDelay>): Promise<string> {
+  metrics.connectedPeers.set(host.getPeers().length)
+  metrics.eventLoopLag.set(lag.percentile(99) / 1e9)
+  metrics.residentMemory.set(process.memoryUsage.rss())
+  lag.reset()
+  return metrics.registry.metrics()
+}
+
+function record(metrics: Metrics, report: RoundReport, gossip: Gossip): void {
+  const { experts, routers, exchange, validation, seconds } = report
+  metrics.round.set(report.round)
+  metrics.loss.set({ split: 'train' }, experts.loss)
+  metrics.perplexity.set({ split: 'train' }, Math.exp(experts.loss))
+  metrics.learningRate.set(experts.learningRate)
+  metrics.tokens.inc({ phase: 'experts' }, experts.tokens)
+  metrics.tokensPerSecond.set(experts.tokens / seconds.train)
+  metrics.phaseSeconds.observe({ phase: 'train' }, seconds.train)
+  metrics.phaseSeconds.observe({ phase: 'publish' }, seconds.publish)
+  metrics.phaseSeconds.observe({ phase: 'collect' }, seconds.collect)
+  experts.routerScores.forEach((scores, layer) => {
+    metrics.routerShare.set({ layer: String(layer) }, scores[0]!)
+  })
+  if (routers !== undefined) metrics.tokens.inc({ phase: 'routers' }, routers.tokens)
+  if (validation !== undefined) {
+    metrics.loss.set({ split: 'valid' }, validation.loss)
+    metrics.perplexity.set({ split: 'valid' }, validation.perplexity)
+  }
+  if (exchange !== undefined) {
+    metrics.mixedPeers.set(exchange.mixedWith.length)
+    metrics.leftOutPeers.set({ reason: 'stale' }, exchange.leftOut.length)
+    if (exchange.consensusDistance !== undefined) metrics.consensusDistance.set(exchange.consensusDistance)
+  }
+  const ages = gossip.neighbours().map(({ ageRounds }) => ageRounds)
+  if (ages.length > 0) {
+    const sorted = ages.sort((a, b) => a - b)
+    metrics.copyAge.set({ quantile: '0.5' }, sorted[sorted.length >> 1]!)
+    metrics.copyAge.set({ quantile: '1' }, sorted.at(-1)!)
+  }
+}
+
+function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; received: number }) {
+  const { experts, exchange, validation, seconds } = report
+  return {
+    round: report.round,
+    trainLoss: experts.loss,
+    validLoss: validation?.loss,
+    validPerplexity: validation?.perplexity,
+    tokensPerSecond: experts.tokens / seconds.train,
+    learningRate: experts.learningRate,
+    mixedWith: exchange?.mixedWith.length ?? 0,
+    neighbours: gossip.neighbours(),
+    consensusDistance: exchange?.consensusDistance,
+    generalistShare: experts.routerScores.map((scores) => scores[0]!),
+    seconds: seconds.total,
+    bytes,
+  }
+}
+
+function emptyStatus(config: PeerConfig): Mutable<PeerStatus> {
+  return { name: config.name, version: VERSION, phase: 'starting', strategy: config.strategy, rounds: [] }
+}
+
+/** Rounds that /api/status remembers. */
+const STATUS_ROUNDS = 1000
+
+/** The status is the sum of the events. */
+function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
+  switch (event.event) {
+    case 'engine':
+      status.engine = { name: event.engine, device: event.device, reason: event.reason }
+      break
+    case 'federation':
+      status.federation = { name: event.name, hash: event.federation }
+      break
+    case 'data':
+      status.tokens = event.tokens
+      break
+    case 'listening':
+      status.peerId = event.peerId
+      status.addresses = event.addresses
+      break
+    case 'base':
+      status.base = event.test
+      break
+    case 'round':
+      status.phase = 'training'
+      status.rounds = [...status.rounds.slice(-(STATUS_ROUNDS - 1)), event]
+      break
+    case 'result':
+      status.phase = 'done'
+      status.test = event.test
+      break
+    case 'start':
+    case 'joined':
+    case 'refused':
+    case 'staying':
+    case 'consensus':
+      break
+  }
+}
+
+export type { Evaluation, HttpServer }

@@ -1,0 +1,98 @@
+import type { Evaluation, PhaseResult, SplitName } from '@comigs/model'
+import type { Clock, Gossip, Manifest, MixReport } from '@comigs/protocol'
+
+/** What the round loop asks of whoever trains: the worker in a peer, plain vectors in a simulator. */
+export interface RoundTrainer {
+  trainExperts(steps: number): Promise<PhaseResult>
+  trainRouters(steps: number): Promise<PhaseResult | undefined>
+  evaluate(split: SplitName, maxBatches?: number): Promise<Evaluation>
+  shared(): Promise<Float32Array>
+  addShared(increment: Float32Array): Promise<void>
+}
+
+/** `comigs`: exchange with the swarm. `local`: train alone; nothing is sent. */
+export type Strategy = 'comigs' | 'local'
+
+export interface RoundReport {
+  readonly round: number
+  readonly experts: PhaseResult
+  readonly routers: PhaseResult | undefined
+  /** Undefined when the strategy is local. */
+  readonly exchange: (MixReport & { readonly payloadBytes: number }) | undefined
+  readonly validation: Evaluation | undefined
+  readonly seconds: { readonly train: number; readonly publish: number; readonly collect: number; readonly total: number }
+}
+
+export interface RoundsInit {
+  readonly trainer: RoundTrainer
+  readonly gossip: Gossip
+  readonly clock: Clock
+  readonly manifest: Manifest
+  readonly strategy: Strategy
+  /** The last finished round. */
+  readonly from: number
+  /** Stop after this round. */
+  readonly to: number
+  readonly evaluateEvery: number
+  /** Batches of a validation estimate. */
+  readonly evaluateBatches: number
+  /** How long a round may wait for others, as a share of its training time. */
+  readonly waitShare: number
+  checkpoint(round: number): Promise<void>
+  onRound(report: RoundReport): void
+  readonly signal: AbortSignal
+}
+
+/** The life of a peer, round after round. Nobody is waited for longer than usual, and nothing here can stop a round. */
+export async function runRounds(init: RoundsInit): Promise<void> {
+  const { trainer, gossip, clock, manifest, signal } = init
+  for (let round = init.from + 1; round <= init.to && !signal.aborted; round++) {
+    const started = clock.now()
+
+    // 1. Train the experts on our own text: H local steps, routers frozen.
+    const experts = await trainer.trainExperts(manifest.localSteps)
+    const trained = clock.now()
+
+    // 2. Publish what changed in the shared part; 3. wait a little for the others; 4. mix with what has arrived.
+    let exchange: RoundReport['exchange']
+    let published = trained
+    let collected = trained
+    if (init.strategy === 'comigs') {
+      const x = await trainer.shared()
+      const { payloadBytes } = await gossip.publish(x, round)
+      published = clock.now()
+      await gossip.collect({ maxMs: init.waitShare * (trained - started), signal })
+      collected = clock.now()
+      const mixed = gossip.mix(x, round)
+      await trainer.addShared(mixed.increment)
+      exchange = { ...mixed, payloadBytes }
+    }
+
+    // 5. When due, train the routers on validation text, experts frozen, with the mixture they will be used with.
+    const due = (round * manifest.localSteps) % manifest.routerEvery === 0
+    const routers = due ? await trainer.trainRouters(manifest.routerSteps) : undefined
+
+    // 6. When due, look how well it goes.
+    const look = round % init.evaluateEvery === 0 || round === init.to
+    const validation = look ? await trainer.evaluate('valid', init.evaluateBatches) : undefined
+
+    // 7. Write it down: a peer that dies from here on loses nothing of this round.
+    await init.checkpoint(round)
+
+    // 8. Report.
+    const seconds = (from: number, to: number) => (to - from) / 1000
+    init.onRound({
+      round,
+      experts,
+      routers,
+      exchange,
+      validation,
+      seconds: {
+        train: seconds(started, trained),
+        publish: seconds(trained, published),
+        collect: seconds(published, collected),
+        total: seconds(started, clock.now()),
+      },
+    })
+  }
+}

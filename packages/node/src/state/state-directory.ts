@@ -1,0 +1,163 @@
+import { decodeOwnState, encodeOwnState, type Manifest, type OwnState, parseManifest } from '@comigs/protocol'
+import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys'
+import type { PrivateKey } from '@libp2p/interface'
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import writeFileAtomic from 'write-file-atomic'
+import { NodeError } from '../errors.ts'
+
+/** Addresses of peers met before, by peer id. */
+export type KnownPeers = Readonly<Record<string, readonly string[]>>
+
+/**
+ * A peer's memory on disk. Every file is replaced as a whole or not at all, so that a peer that dies at any moment loses
+ * at most the round that it was in.
+ */
+export interface StateDirectory {
+  readonly folder: string
+  /** The peer's Ed25519 key, made on first use. */
+  key(): Promise<PrivateKey>
+  manifest(): Promise<Manifest | undefined>
+  saveManifest(manifest: Manifest): Promise<void>
+  /** Newest first; the second serves when the first is damaged. */
+  checkpoints(): Promise<readonly { readonly path: string; readonly bytes: Uint8Array }[]>
+  saveCheckpoint(bytes: Uint8Array): Promise<void>
+  /** Undefined when there is none or it cannot be believed. */
+  ownState(count: number): Promise<OwnState | undefined>
+  saveOwnState(state: OwnState): Promise<void>
+  knownPeers(): Promise<KnownPeers>
+  saveKnownPeers(peers: KnownPeers): Promise<void>
+  /** Lets another process use the folder. */
+  release(): Promise<void>
+}
+
+const PRIVATE_FOLDER = 0o700
+const PRIVATE_FILE = 0o600
+
+/**
+ * Opens (or makes) a state folder and locks it for this process.
+ * @throws NodeError `STATE_LOCKED`, `STATE_UNUSABLE`
+ */
+export async function openStateDirectory(folder: string): Promise<StateDirectory> {
+  const at = (name: string) => join(folder, name)
+  const unusable = (path: string, error: unknown) => {
+    const reason = error instanceof Error ? error.message : String(error)
+    return new NodeError({ code: 'STATE_UNUSABLE', path, reason }, { cause: error })
+  }
+  try {
+    await mkdir(folder, { recursive: true, mode: PRIVATE_FOLDER })
+    await lock(folder, at('pid'))
+  } catch (error) {
+    throw error instanceof NodeError ? error : unusable(folder, error)
+  }
+
+  const read = async (name: string): Promise<Buffer | undefined> => {
+    try {
+      return await readFile(at(name))
+    } catch (error) {
+      if (isMissing(error)) return undefined
+      throw unusable(at(name), error)
+    }
+  }
+  const write = async (name: string, data: Uint8Array | string): Promise<void> => {
+    try {
+      await writeFileAtomic(at(name), Buffer.from(data as Uint8Array), { mode: PRIVATE_FILE })
+    } catch (error) {
+      throw unusable(at(name), error)
+    }
+  }
+  const json = async (name: string): Promise<unknown> => {
+    const bytes = await read(name)
+    if (bytes === undefined) return undefined
+    try {
+      return JSON.parse(bytes.toString('utf8'))
+    } catch (error) {
+      throw unusable(at(name), error)
+    }
+  }
+
+  return {
+    folder,
+
+    async key() {
+      const stored = await read('key')
+      if (stored !== undefined) {
+        try {
+          return privateKeyFromProtobuf(stored) as unknown as PrivateKey
+        } catch (error) {
+          throw unusable(at('key'), error)
+        }
+      }
+      const made = await generateKeyPair('Ed25519')
+      await write('key', privateKeyToProtobuf(made))
+      return made as unknown as PrivateKey
+    },
+
+    async manifest() {
+      const stored = await json('manifest.json')
+      return stored === undefined ? undefined : parseManifest(stored)
+    },
+    saveManifest: (manifest) => write('manifest.json', `${JSON.stringify(manifest, null, 2)}\n`),
+
+    async checkpoints() {
+      const found = []
+      for (const name of ['checkpoint.safetensors', 'checkpoint.previous.safetensors']) {
+        const bytes = await read(name)
+        if (bytes !== undefined) found.push({ path: at(name), bytes })
+      }
+      return found
+    },
+    async saveCheckpoint(bytes) {
+      await rename(at('checkpoint.safetensors'), at('checkpoint.previous.safetensors')).catch((error: unknown) => {
+        if (!isMissing(error)) throw unusable(at('checkpoint.safetensors'), error)
+      })
+      await write('checkpoint.safetensors', bytes)
+    },
+
+    async ownState(count) {
+      const bytes = await read('published')
+      if (bytes === undefined) return undefined
+      try {
+        return decodeOwnState(bytes, count)
+      } catch {
+        return undefined // a state that cannot prove itself: the peer begins a new epoch
+      }
+    },
+    saveOwnState: (state) => write('published', encodeOwnState(state)),
+
+    async knownPeers() {
+      return ((await json('peers.json')) ?? {}) as KnownPeers
+    },
+    saveKnownPeers: (peers) => write('peers.json', `${JSON.stringify(peers, null, 2)}\n`),
+
+    release: () => rm(at('pid'), { force: true }),
+  }
+}
+
+async function lock(folder: string, path: string): Promise<void> {
+  for (;;) {
+    try {
+      const file = await open(path, 'wx', PRIVATE_FILE)
+      await file.writeFile(String(process.pid))
+      await file.close()
+      return
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    }
+    const pid = Number(await readFile(path, 'utf8').catch(() => ''))
+    if (pid !== process.pid && isRunning(pid)) throw new NodeError({ code: 'STATE_LOCKED', folder, pid })
+    await rm(path, { force: true }) // left behind by a process that was killed
+  }
+}
+
+function isRunning(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT'

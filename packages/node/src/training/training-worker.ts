@@ -1,0 +1,47 @@
+/// <reference path="./comlink-node-adapter.d.ts" />
+import * as Comlink from 'comlink'
+import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
+import { Worker } from 'node:worker_threads'
+import { NodeError } from '../errors.ts'
+import { carryErrorDetails } from './rpc.ts'
+import type { TrainingHost } from './training-host.ts'
+
+export type Training = Comlink.Remote<TrainingHost>
+
+export interface TrainingWorker {
+  readonly training: Training
+  /** Rejects when the worker dies; never resolves. */
+  readonly died: Promise<never>
+  stop(): Promise<void>
+}
+
+let carried = false
+
+/** Starts the thread that does all the computing. */
+export function startTrainingWorker(): TrainingWorker {
+  if (!carried) carryErrorDetails()
+  carried = true
+  // Tests run from source; the compiled worker lies beside this file's compiled form in both cases.
+  const worker = new Worker(new URL('./worker.js', import.meta.url.replace('/src/training/', '/dist/training/')))
+  let stopping = false
+  const died = new Promise<never>((_, reject) => {
+    const report = (reason: string) => {
+      if (!stopping) reject(new NodeError({ code: 'WORKER_DIED', reason }))
+    }
+    worker.on('error', (error) => {
+      report(error instanceof Error ? error.message : String(error))
+    })
+    worker.on('exit', (code) => {
+      report(`exit code ${code}`)
+    })
+  })
+  died.catch(() => undefined) // whoever cares awaits it
+  return {
+    training: Comlink.wrap<TrainingHost>(nodeEndpoint(worker)),
+    died,
+    async stop() {
+      stopping = true
+      await worker.terminate()
+    },
+  }
+}
