@@ -1,4 +1,4 @@
-import { hashBase } from '@comigs/model/base'
+import { hashBase } from '@comigs/model/light'
 import type { Manifest } from '@comigs/protocol'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'

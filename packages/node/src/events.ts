@@ -36,11 +36,16 @@ export type PeerEvent =
       readonly addresses: readonly string[]
       readonly http: string
     }
-  | { readonly event: 'base'; readonly test: Evaluation }
+  | { readonly event: 'base'; readonly valid: Evaluation }
   | { readonly event: 'joined'; readonly copies: number }
   | { readonly event: 'refused'; readonly peer: string; readonly code: string; readonly message: string }
   | ({ readonly event: 'round' } & RoundEvent)
-  | { readonly event: 'result'; readonly test: Evaluation; readonly bytes: Traffic }
+  | {
+      readonly event: 'result'
+      readonly test: Evaluation
+      readonly baseTest: Evaluation
+      readonly bytes: Traffic
+    }
   | { readonly event: 'staying' }
   | {
       readonly event: 'consensus'
@@ -59,7 +64,8 @@ export interface PeerStatus {
   readonly engine?: { readonly name: string; readonly device: string; readonly reason: string }
   readonly federation?: { readonly name: string; readonly hash: string }
   readonly tokens?: Readonly<Record<SplitName, number>>
-  readonly base?: Evaluation
+  readonly baseValid?: Evaluation
+  readonly baseTest?: Evaluation
   readonly test?: Evaluation
   readonly rounds: readonly RoundEvent[]
 }

@@ -1,5 +1,5 @@
 import type { DataSource, EngineName, Evaluation, MixtureConfig, Schedule } from '@comigs/model'
-import { stream } from '@comigs/model/random'
+import { stream } from '@comigs/model/light'
 import {
   createExchange,
   createGossip,
@@ -11,7 +11,6 @@ import {
   type Gossip,
   type Manifest,
   manifestHash,
-  parseManifest,
   ProtocolError,
   requireSameManifest,
 } from '@comigs/protocol'
@@ -31,6 +30,7 @@ import { createHost, type Host } from './host/host.ts'
 import { fetchManifest } from './host/knock.ts'
 import { type HttpServer, startHttp } from './http/server.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
+import { type NewFederation, newManifest, OPEN_ENDED, requireFit } from './new-manifest.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
@@ -77,17 +77,6 @@ const WAIT_SHARE = 0.25
 /** How long a joiner looks for copies to start from, before it starts alone. */
 const JOIN_TIMEOUT_MS = 15_000
 
-/** A federation that nobody described: the paper's constants (appendix B), open-ended. */
-const NEW_FEDERATION = {
-  name: 'comigs',
-  lora: { rank: 8, alpha: 16 },
-  localSteps: 10,
-  routerEvery: 30,
-  routerSteps: 10,
-  schedule: { kind: 'constant', rate: 2e-3, warmupSteps: 20 },
-  codec: { values: 'int8' },
-} as const
-
 /**
  * Runs one peer until its last round or until the signal. Everything a peer is made of is put together here.
  * @throws NodeError, ProtocolError and the worker's ModelErrors, each with a code
@@ -118,9 +107,9 @@ export async function runPeer(
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
     const loaded = await training.load({ engine: config.engine, threads: config.threads, base })
     emit({ event: 'engine', engine: loaded.engine, device: loaded.device, reason: loaded.reason })
-    const manifest = found ?? (await newManifest(training, loaded.hashes))
+    const manifest = found ?? (await newManifest(base, newFederation()))
     const federation = manifestHash(manifest)
-    await checkParameters(manifest, training)
+    await requireFit(manifest, base)
     await state.saveManifest(manifest)
     emit({ event: 'federation', name: manifest.name, federation, isNew: found === undefined })
     metrics.info.set({ version: VERSION, engine: loaded.engine, federation: federation.slice(0, 16), strategy: config.strategy }, 1)
@@ -163,12 +152,10 @@ export async function runPeer(
     closing.push(() => http.stop())
     emit({ event: 'listening', peerId: host.peerId.toString(), pid: process.pid, addresses, http: http.url })
 
-    // How good the base is, for comparison.
-    if (resumed === 0) {
-      const baseTest = await training.evaluateBase('test')
-      metrics.baseLoss.set({ split: 'test' }, baseTest.loss)
-      emit({ event: 'base', test: baseTest })
-    }
+    // How good the base alone is, for comparison.
+    const baseValid = await training.evaluateBase('valid', config.evaluateBatches)
+    metrics.baseLoss.set({ split: 'valid' }, baseValid.loss)
+    emit({ event: 'base', valid: baseValid })
 
     // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
     if (config.strategy === 'comigs') await join(training, network.gossip, network.exchange, config, resumed, emit, signal)
@@ -198,12 +185,14 @@ export async function runPeer(
     })
     if (signal.aborted) return
 
+    const baseTest = await training.evaluateBase('test')
+    metrics.baseLoss.set({ split: 'test' }, baseTest.loss)
     const test = await training.evaluate('test')
     metrics.loss.set({ split: 'test' }, test.loss)
     metrics.perplexity.set({ split: 'test' }, test.perplexity)
     // Alone to the end, a local peer tells its generalist once, so that how far peers are apart can be measured.
     if (config.strategy === 'local') await network.gossip.begin(await training.shared(), config.rounds)
-    emit({ event: 'result', test, bytes: network.bytes() })
+    emit({ event: 'result', test, baseTest, bytes: network.bytes() })
     if (!config.stay) return
     emit({ event: 'staying' })
     await stay(training, network, emit, signal)
@@ -267,17 +256,10 @@ async function askBootstrap(addresses: readonly string[]): Promise<Manifest> {
   throw failure
 }
 
-async function newManifest(training: Training, hashes: Omit<Manifest['base'], 'name'>): Promise<Manifest> {
-  const parameters = await training.sharedSize(mixtureOf(NEW_FEDERATION.lora, 2))
+/** A federation that nobody described. */
+function newFederation(): NewFederation {
   const seed = Math.floor(Math.random() * 0x1_0000_0000)
-  return parseManifest({ comigs: 1, ...NEW_FEDERATION, base: { name: 'base', ...hashes }, parameters, seed })
-}
-
-async function checkParameters(manifest: Manifest, training: Training): Promise<void> {
-  const parameters = await training.sharedSize(mixtureOf(manifest.lora, 2))
-  if (parameters === manifest.parameters) return
-  const reason = `is ${manifest.parameters}, but this base with LoRA rank ${manifest.lora.rank} shares ${parameters}`
-  throw new ProtocolError({ code: 'MANIFEST_INVALID', field: 'parameters', reason })
+  return { name: 'comigs', seed, schedule: OPEN_ENDED, codec: 'int8' }
 }
 
 function mixtureOf(lora: Manifest['lora'], experts: number): MixtureConfig {
@@ -566,7 +548,7 @@ function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
       status.addresses = event.addresses
       break
     case 'base':
-      status.base = event.test
+      status.baseValid = event.valid
       break
     case 'round':
       status.phase = 'training'
@@ -575,6 +557,7 @@ function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
     case 'result':
       status.phase = 'done'
       status.test = event.test
+      status.baseTest = event.baseTest
       break
     case 'start':
     case 'joined':

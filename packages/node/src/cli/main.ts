@@ -4,7 +4,10 @@ import { Command } from 'commander'
 import pc from 'picocolors'
 import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
 import { VERSION } from '../version.ts'
+import { addGenerateCommand } from './generate-command.ts'
 import { addPeerCommand } from './peer-command.ts'
+import { addPretrainCommand } from './pretrain-command.ts'
+import { addSwarmCommand } from './swarm-command.ts'
 
 const program = new Command('comigs-peer')
   .description('Train a language model together, peer to peer, and end with a personal one. Your text never leaves this machine.')
@@ -13,6 +16,9 @@ const program = new Command('comigs-peer')
   .exitOverride()
   .enablePositionalOptions()
 addPeerCommand(program)
+addSwarmCommand(program)
+addGenerateCommand(program)
+addPretrainCommand(program)
 
 try {
   await program.parseAsync()

@@ -41,7 +41,7 @@ function describe(event: PeerEvent): string[] {
     case 'listening':
       return [`peer        ${event.peerId}`, `metrics     ${event.http}/metrics`]
     case 'base':
-      return [`base        test perplexity ${number(event.test.perplexity)}`]
+      return [`base        validation perplexity ${number(event.valid.perplexity)}`]
     case 'joined':
       return [`joined      at the mean of ${event.copies} ${event.copies === 1 ? 'copy' : 'copies'}`]
     case 'refused':
@@ -50,7 +50,7 @@ function describe(event: PeerEvent): string[] {
       return [roundLine(event)]
     case 'result':
       return [
-        pc.bold(`result      test perplexity ${number(event.test.perplexity)}`),
+        pc.bold(`result      test perplexity ${number(event.test.perplexity)}, the base's ${number(event.baseTest.perplexity)}`),
         ...event.test.groups.map((group) => `            ${group.name}: ${number(group.perplexity)}`),
       ]
     case 'staying':

@@ -48,6 +48,8 @@ const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 60_000
 /** A peer of another federation stays one: ask again rarely. */
 const REFUSED_PAUSE_MS = 600_000
+/** Between two questions for further peers. */
+const EXCHANGE_PAUSE_MS = 5_000
 /** Connections that we look for by ourselves; a cell has at most 15 members. */
 const ENOUGH_PEERS = 16
 /** Peers whose addresses are remembered. */
@@ -59,6 +61,7 @@ export function createConnector(init: ConnectorInit): Connector {
   const book = new Map<string, readonly string[]>(Object.entries(init.known))
   const targets = new Map<string, Target>()
   const stopped = new AbortController()
+  let nextExchangeMs = clock.now() + EXCHANGE_PAUSE_MS
 
   const target = (key: string, addresses: readonly Multiaddr[], peer: string | undefined): Target => {
     let found = targets.get(key)
@@ -97,6 +100,14 @@ export function createConnector(init: ConnectorInit): Connector {
       if (one.peer !== self && ready(one)) void dial(address.toString(), one)
     }
     if (host.getPeers().length >= ENOUGH_PEERS) return
+    const admitted = exchange.admitted()
+    if (admitted.length > 0 && clock.now() >= nextExchangeMs) {
+      nextExchangeMs = clock.now() + EXCHANGE_PAUSE_MS
+      const peer = admitted[Math.floor(random() * admitted.length)]!
+      void askForPeers(peer).catch((error: unknown) => {
+        log.debug({ peer, error: messageOf(error) }, 'peer exchange failed')
+      })
+    }
     for (const [peer, addresses] of book) {
       const readable = addresses.map(withPeer(peer)).filter((address) => address !== undefined)
       const one = target(peer, readable, peer)
@@ -105,12 +116,16 @@ export function createConnector(init: ConnectorInit): Connector {
   }
   const ready = (one: Target) => !one.dialling && !isConnected(one.peer) && clock.now() >= one.nextTryMs
 
+  const askForPeers = async (peer: string): Promise<void> => {
+    for (const { peer: other, addresses } of await exchange.fetchPeers(peer, LIMITS.exchangedPeers)) {
+      remember(other, addresses)
+    }
+  }
+
   const greet = async (peer: string): Promise<void> => {
     try {
       await exchange.hello(peer)
-      for (const { peer: other, addresses } of await exchange.fetchPeers(peer, LIMITS.exchangedPeers)) {
-        remember(other, addresses)
-      }
+      await askForPeers(peer)
     } catch (error) {
       log.info({ peer, error: messageOf(error) }, 'introduction failed')
       for (const one of targets.values()) if (one.peer === peer) pause(one, REFUSED_PAUSE_MS)

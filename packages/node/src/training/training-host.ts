@@ -97,11 +97,6 @@ export class TrainingHost {
     return { engine: engine.name, device: engine.device, reason, model, hashes }
   }
 
-  /** Length of the shared vector under a given LoRA shape. */
-  sharedSize(mixture: MixtureConfig): number {
-    return trainedLayout(this.#base.config, mixture).sharedSize
-  }
-
   /** Reads and tokenises the user's text. @returns tokens by split */
   async loadData(source: DataSource, context: number): Promise<Record<SplitName, number>> {
     const splits = await readSplits(source)
@@ -142,13 +137,13 @@ export class TrainingHost {
   }
 
   /** The base alone, for comparison. */
-  async evaluateBase(split: SplitName): Promise<Evaluation> {
+  async evaluateBase(split: SplitName, maxBatches?: number): Promise<Evaluation> {
     const { batch, context } = this.#options
     const model = this.#base.config
     this.#baseProgram ??= this.#engine.compile(
       evaluationStep({ model, mixture: NO_EXPERTS, layout: trainedLayout(model, NO_EXPERTS), batch, context }),
     )
-    return evaluate(await this.#baseProgram, this.#data[split], { batch, context, experts: 0 })
+    return evaluate(await this.#baseProgram, this.#data[split], { batch, context, experts: 0 }, maxBatches)
   }
 
   async shared(): Promise<Float32Array> {

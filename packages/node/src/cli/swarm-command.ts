@@ -1,0 +1,202 @@
+import type { Command } from 'commander'
+import { join } from 'node:path'
+import Table from 'cli-table3'
+import { createLogUpdate } from 'log-update'
+import pc from 'picocolors'
+import type { PeerEvent, RoundEvent } from '../events.ts'
+import { forRounds } from '../new-manifest.ts'
+import { readDataSet } from '../swarm/data-set.ts'
+import { type PeerResult, runSwarm, type SwarmConfig, type SwarmResult } from '../swarm/swarm.ts'
+import { bytes, count, number, print, printJson } from './output.ts'
+import { option, shared, wholeNumber } from './options.ts'
+import { stopSignal } from './stop-signal.ts'
+
+interface Flags {
+  readonly dataSet: string
+  readonly peers?: number
+  readonly target: 'own' | 'mixture'
+  readonly rounds: number
+  readonly strategy: SwarmConfig['strategy']
+  readonly seed: number
+  readonly base?: string
+  readonly state?: string
+  readonly codec: 'float32' | 'float16' | 'int8'
+  readonly threads: number
+  readonly engine: string
+  readonly json?: boolean
+}
+
+/** `comigs-peer swarm`: several peers on this machine, each a process of its own. */
+export function addSwarmCommand(program: Command): void {
+  program
+    .command('swarm')
+    .description('Run several peers on this machine, each a process with its own text, and watch them learn together.')
+    .addOption(option('--data-set <folder>', 'a folder of <user>.{train,valid,test}.txt[.gz], a user for each peer').makeOptionMandatory())
+    .addOption(option('--peers <n>', 'how many (default: one for each user)').argParser(wholeNumber(1)))
+    .addOption(option('--target <text>', "what a peer wants to be good at: its own text, or everyone's").choices(['own', 'mixture']).default('own'))
+    .addOption(option('--rounds <n>', 'rounds to train').argParser(wholeNumber(1)).default(30))
+    .addOption(shared.strategy())
+    .addOption(option('--codec <name>', 'how deltas are written down').choices(['float32', 'float16', 'int8']).default('int8'))
+    .addOption(shared.seed().default(42))
+    .addOption(shared.base())
+    .addOption(option('--state <folder>', "where the peers' states go (default: a new folder in .comigs)"))
+    .addOption(shared.engine())
+    .addOption(shared.threads())
+    .addOption(shared.json())
+    .action(async (flags: Flags) => {
+      const dataSet = await readDataSet(flags.dataSet)
+      const config: SwarmConfig = {
+        ...flags,
+        dataSet,
+        peers: flags.peers ?? dataSet.users.length,
+        base: flags.base,
+        state: flags.state ?? join('.comigs', `swarm-${new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-')}`),
+        federation: { name: 'swarm', seed: flags.seed, schedule: forRounds(flags.rounds), codec: flags.codec },
+      }
+      const show = flags.json === true ? jsonView() : process.stdout.isTTY ? liveView(config) : lineView()
+      await runSwarm(config, { ...show, signal: stopSignal() })
+    })
+}
+
+interface View {
+  onEvent(peer: string, event: PeerEvent): void
+  onResult(result: SwarmResult): Promise<void>
+}
+
+function jsonView(): View {
+  return {
+    onEvent: (peer, event) => {
+      printJson({ peer, ...event })
+    },
+    onResult: (result) => {
+      printJson({ event: 'result', ...result })
+      return Promise.resolve()
+    },
+  }
+}
+
+/** One line an event, for logs. */
+function lineView(): View {
+  return {
+    onEvent(peer, event) {
+      const line = eventLine(event)
+      if (line !== undefined) print(`${peer.padEnd(6)} ${line}`)
+    },
+    onResult: (result) => {
+      printResult(result)
+      return Promise.resolve()
+    },
+  }
+}
+
+function eventLine(event: PeerEvent): string | undefined {
+  switch (event.event) {
+    case 'engine':
+      return `engine ${event.engine}: ${event.device}`
+    case 'listening':
+      return `process ${event.pid}, ${event.addresses[0] ?? 'not listening'}`
+    case 'base':
+      return `base: validation perplexity ${number(event.valid.perplexity)}`
+    case 'joined':
+      return `joined at the mean of ${event.copies}`
+    case 'refused':
+      return pc.yellow(event.message)
+    case 'round':
+      return Object.entries(roundCells(event))
+        .map(([name, value]) => `${name} ${value}`)
+        .join('  ')
+    case 'result':
+      return `test perplexity ${number(event.test.perplexity)}`
+    default:
+      return undefined
+  }
+}
+
+function roundCells(event: RoundEvent): Record<string, string> {
+  return {
+    round: String(event.round),
+    'train loss': event.trainLoss.toFixed(3),
+    'valid loss': event.validLoss?.toFixed(3) ?? '-',
+    perplexity: event.validPerplexity === undefined ? '-' : number(event.validPerplexity),
+    'mixed with': String(event.mixedWith),
+    distance: event.consensusDistance?.toFixed(3) ?? '-',
+    'tokens/s': count(Math.round(event.tokensPerSecond)),
+    sent: bytes(event.bytes.sent),
+    received: bytes(event.bytes.received),
+  }
+}
+
+/** A table that is redrawn in place. */
+function liveView({ rounds }: SwarmConfig): View {
+  const draw = createLogUpdate(process.stdout)
+  const started = Date.now()
+  const peers = new Map<string, { state: string; cells: Record<string, string> }>()
+  const columns = ['round', 'train loss', 'valid loss', 'perplexity', 'mixed with', 'distance', 'tokens/s', 'sent', 'received']
+  const redraw = () => {
+    const table = new Table({ head: ['peer', '', ...columns], style: { head: ['bold'], compact: true } })
+    for (const [name, { state, cells }] of peers) table.push([name, state, ...columns.map((column) => cells[column] ?? '')])
+    const furthest = Math.max(0, ...[...peers.values()].map(({ cells }) => Number(cells['round'] ?? 0)))
+    draw(`${table.toString()}\n${progressBar(furthest / rounds)} round ${furthest} of ${rounds}, ${Math.round((Date.now() - started) / 1000)} s`)
+  }
+  return {
+    onEvent(peer, event) {
+      const row = peers.get(peer) ?? { state: 'starting', cells: {} }
+      peers.set(peer, row)
+      if (event.event === 'base') row.state = `base ${number(event.valid.perplexity)}`
+      if (event.event === 'round') {
+        row.state = event.round === rounds ? 'testing' : 'training'
+        row.cells = { ...row.cells, ...withoutDashes(roundCells(event)) }
+      }
+      if (event.event === 'result') row.state = `test ${number(event.test.perplexity)}`
+      redraw()
+    },
+    onResult: (result) => {
+      draw.done()
+      printResult(result)
+      return Promise.resolve()
+    },
+  }
+}
+
+/** A value that this round did not measure does not wipe out the last one. */
+function withoutDashes(cells: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(cells).filter(([, value]) => value !== '-'))
+}
+
+const BAR_WIDTH = 30
+
+function progressBar(share: number): string {
+  const full = Math.round(BAR_WIDTH * Math.min(1, share))
+  return `${pc.green('█'.repeat(full))}${pc.dim('░'.repeat(BAR_WIDTH - full))}`
+}
+
+function printResult({ seconds, peers }: SwarmResult): void {
+  const table = new Table({
+    head: ['peer', 'base', 'personal', 'base, own text', 'personal, own text', 'mixed with', 'sent', 'distance'],
+    style: { head: ['bold'] },
+  })
+  const row = (peer: PeerResult) => [
+    peer.name,
+    number(peer.basePerplexity),
+    pc.bold(number(peer.perplexity)),
+    number(peer.baseOwnPerplexity),
+    number(peer.ownPerplexity),
+    String(peer.mixedWith),
+    bytes(peer.bytesSent),
+    peer.consensusDistance?.toFixed(3) ?? '-',
+  ]
+  for (const peer of peers) table.push(row(peer))
+  print(`\nTest perplexity after ${peers[0]?.rounds ?? 0} rounds, ${Math.round(seconds)} s (lower is better)`)
+  print(table.toString())
+  print(nextSteps(peers))
+}
+
+function nextSteps(peers: readonly PeerResult[]): string {
+  const state = peers[0]?.state ?? '.comigs'
+  return [
+    'What next',
+    `  write with a personal model   comigs-peer generate --state ${state} --prompt "..."`,
+    '  a peer on your own text       comigs-peer --data <files or folders>   (prints what others type to join, and its /metrics)',
+    '  join from another machine     comigs-peer --bootstrap <address that it prints> --data <your text>',
+  ].join('\n')
+}

@@ -1,0 +1,52 @@
+import { hashBase, readConfig, trainedLayout } from '@comigs/model/light'
+import { type Manifest, parseManifest, PROTOCOL_VERSION, ProtocolError } from '@comigs/protocol'
+
+/** What the one who starts a federation decides; the rest are the paper's constants (appendix B). */
+export interface NewFederation {
+  readonly name: string
+  readonly seed: number
+  readonly schedule: Manifest['schedule']
+  readonly codec: Manifest['codec']['values']
+}
+
+const RATE = 2e-3
+
+/** A federation without an end has no cosine: the rate stays until validation stops to improve. */
+export const OPEN_ENDED: Manifest['schedule'] = { kind: 'constant', rate: RATE, warmupSteps: 20 }
+
+export const forRounds = (rounds: number): Manifest['schedule'] => ({ kind: 'cosine', rate: RATE, rounds })
+
+/** Describes a federation on the base in a folder. */
+export async function newManifest(baseFolder: string, federation: NewFederation): Promise<Manifest> {
+  const { name, seed, schedule, codec } = federation
+  const lora = { rank: 8, alpha: 16 }
+  return parseManifest({
+    comigs: PROTOCOL_VERSION,
+    name,
+    base: { name: 'base', ...(await hashBase(baseFolder)) },
+    lora,
+    parameters: await sharedParameters(baseFolder, lora),
+    seed,
+    localSteps: 10,
+    routerEvery: 30,
+    routerSteps: 10,
+    schedule,
+    codec: { values: codec },
+  })
+}
+
+/**
+ * A manifest must fit the base that it names.
+ * @throws ProtocolError `MANIFEST_INVALID`
+ */
+export async function requireFit(manifest: Manifest, baseFolder: string): Promise<void> {
+  const parameters = await sharedParameters(baseFolder, manifest.lora)
+  if (parameters === manifest.parameters) return
+  const reason = `is ${manifest.parameters}, but this base with LoRA rank ${manifest.lora.rank} shares ${parameters}`
+  throw new ProtocolError({ code: 'MANIFEST_INVALID', field: 'parameters', reason })
+}
+
+async function sharedParameters(baseFolder: string, lora: Manifest['lora']): Promise<number> {
+  // How many experts a peer has does not change what it shares.
+  return trainedLayout(await readConfig(baseFolder), { ...lora, experts: 1, routing: 'router' }).sharedSize
+}
