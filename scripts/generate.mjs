@@ -8,8 +8,13 @@ const PROTOS = ['packages/model/src/engine/onnx/onnx.proto', 'packages/protocol/
 for (const proto of PROTOS) {
   const out = join(dirname(proto), 'pb')
   mkdirSync(out, { recursive: true })
-  execFileSync('npx', ['--no-install', 'protons', proto, '-o', out], { stdio: ['ignore', 'inherit', 'ignore'] })
+  execFileSync('npx', ['--no-install', 'protons', proto, '-o', out], {
+    stdio: ['ignore', 'inherit', 'ignore'],
+  })
   const file = join(out, basename(proto, '.proto') + '.ts')
   // protons' code is not written for this project's compiler flags.
-  writeFileSync(file, `// Generated from ../${basename(proto)} by \`npm run generate\`; do not edit.\n// @ts-nocheck\n${readFileSync(file, 'utf8')}`)
+  writeFileSync(
+    file,
+    `// Generated from ../${basename(proto)} by \`npm run generate\`; do not edit.\n// @ts-nocheck\n${readFileSync(file, 'utf8')}`,
+  )
 }

@@ -14,7 +14,10 @@ export function prepare() {
     console.error(`comigs needs Node 20.18 or later, or 22; this is ${process.versions.node}.`)
     process.exit(2)
   }
-  const lock = createHash('sha256').update(readFileSync(`${root}package-lock.json`)).update(process.versions.modules).digest('hex')
+  const lock = createHash('sha256')
+    .update(readFileSync(`${root}package-lock.json`))
+    .update(process.versions.modules)
+    .digest('hex')
   if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== lock) {
     console.error('Installing dependencies (once; about a minute) ...')
     run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])
@@ -27,7 +30,11 @@ export function prepare() {
 function run(command, args) {
   try {
     // stdout of the child joins our stderr.
-    execFileSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' } })
+    execFileSync(command, args, {
+      cwd: root,
+      stdio: ['ignore', 2, 2],
+      env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' },
+    })
   } catch (error) {
     console.error(`\`${command} ${args.join(' ')}\` failed: see above.`)
     process.exit(typeof error.status === 'number' ? error.status : 1)

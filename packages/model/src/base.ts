@@ -57,11 +57,21 @@ export async function readConfig(folder: string): Promise<ModelConfig> {
   const parsed = gpt2Config.safeParse(raw)
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!
-    throw new ModelError({ code: 'CONFIG_INVALID', path, field: issue.path.join('.'), reason: issue.message.toLowerCase() })
+    throw new ModelError({
+      code: 'CONFIG_INVALID',
+      path,
+      field: issue.path.join('.'),
+      reason: issue.message.toLowerCase(),
+    })
   }
   const c = parsed.data
   if (c.n_embd % c.n_head !== 0) {
-    throw new ModelError({ code: 'CONFIG_INVALID', path, field: 'n_head', reason: `must divide n_embd (${c.n_embd})` })
+    throw new ModelError({
+      code: 'CONFIG_INVALID',
+      path,
+      field: 'n_head',
+      reason: `must divide n_embd (${c.n_embd})`,
+    })
   }
   return {
     architecture: 'gpt2',
@@ -125,7 +135,9 @@ export async function hashBase(folder: string): Promise<BaseHashes> {
 }
 
 async function hashFiles(folder: string): Promise<Omit<BaseHashes, 'weights'>> {
-  const [config, tokenizer] = await Promise.all([CONFIG, TOKENIZER].map((file) => readBytes(join(folder, file))))
+  const [config, tokenizer] = await Promise.all(
+    [CONFIG, TOKENIZER].map((file) => readBytes(join(folder, file))),
+  )
   return { config: sha256(config!), tokenizer: sha256(tokenizer!) }
 }
 

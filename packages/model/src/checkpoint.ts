@@ -18,7 +18,10 @@ const countersSchema = z.object({
 })
 
 /** A trainer's state as a safetensors file that knows whether it is whole. `extra` is the caller's own. */
-export function encodeCheckpoint({ counters, arrays }: TrainerState, extra: Readonly<Record<string, string>>): Uint8Array {
+export function encodeCheckpoint(
+  { counters, arrays }: TrainerState,
+  extra: Readonly<Record<string, string>>,
+): Uint8Array {
   return writeSafetensors(arrays, {
     ...extra,
     format: FORMAT,

@@ -31,4 +31,5 @@ export const DEFAULT_MIXTURE: MixtureConfig = { experts: 2, rank: 8, alpha: 16, 
 /** A token goes to at most this many experts (paper, section 3). */
 export const TOP_K = 2
 
-export const loraScale = ({ rank, alpha }: Pick<MixtureConfig, 'rank' | 'alpha'>): number => alpha / Math.sqrt(rank)
+export const loraScale = ({ rank, alpha }: Pick<MixtureConfig, 'rank' | 'alpha'>): number =>
+  alpha / Math.sqrt(rank)

@@ -61,7 +61,11 @@ async function textFiles(path: string): Promise<{ file: string; name: string }[]
     .map((entry) => join(entry.parentPath, entry.name))
     .sort()
   if (files.length === 0) {
-    throw new ModelError({ code: 'DATA_MISSING', path, reason: 'the folder holds no .txt, .md, .txt.gz or .md.gz file' })
+    throw new ModelError({
+      code: 'DATA_MISSING',
+      path,
+      reason: 'the folder holds no .txt, .md, .txt.gz or .md.gz file',
+    })
   }
   return files.map((file) => ({ file, name: relative(path, file) }))
 }
@@ -76,7 +80,10 @@ async function readText(path: string): Promise<string> {
     try {
       bytes = gunzipSync(bytes)
     } catch (error) {
-      throw new ModelError({ code: 'FILE_UNREADABLE', path, reason: `not a gzip file: ${reasonOf(error)}` }, { cause: error })
+      throw new ModelError(
+        { code: 'FILE_UNREADABLE', path, reason: `not a gzip file: ${reasonOf(error)}` },
+        { cause: error },
+      )
     }
   }
   const zero = bytes.indexOf(0)
@@ -115,7 +122,9 @@ export async function readSplits(source: DataSource): Promise<Splits> {
   }
   const documents = await readDocuments(source.data)
   const splits = documents.length < TENTHS ? splitByBlocks(documents) : splitByDocuments(documents)
-  const group = (split: SplitName): TextGroup[] => [{ name: source.data.map((path) => basename(path)).join(' '), documents: splits[split] }]
+  const group = (split: SplitName): TextGroup[] => [
+    { name: source.data.map((path) => basename(path)).join(' '), documents: splits[split] },
+  ]
   return { train: group('train'), valid: group('valid'), test: group('test') }
 }
 
@@ -205,7 +214,12 @@ export interface Batch {
 }
 
 /** Sequences at uniformly random offsets, with replacement, as in the paper. */
-export function randomBatch({ tokens }: TokenSet, batch: number, context: number, random: RandomStream): Batch {
+export function randomBatch(
+  { tokens }: TokenSet,
+  batch: number,
+  context: number,
+  random: RandomStream,
+): Batch {
   const result = { tokens: new Int32Array(batch * context), targets: new Int32Array(batch * context) }
   for (let b = 0; b < batch; b++) {
     const offset = random.below(tokens.length - context)
@@ -226,7 +240,11 @@ export interface WeightedBatch extends Batch {
 export function* sweep(tokens: Int32Array, batch: number, context: number): Generator<WeightedBatch> {
   for (let start = 0; start + 1 < tokens.length; start += batch * context) {
     const size = batch * context
-    const result = { tokens: new Int32Array(size), targets: new Int32Array(size), weights: new Float32Array(size) }
+    const result = {
+      tokens: new Int32Array(size),
+      targets: new Int32Array(size),
+      weights: new Float32Array(size),
+    }
     const count = Math.min(size, tokens.length - 1 - start)
     result.tokens.set(tokens.subarray(start, start + count))
     result.targets.set(tokens.subarray(start + 1, start + 1 + count))

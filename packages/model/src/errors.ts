@@ -1,6 +1,11 @@
 /** Everything that can go wrong in this package, by code. Callers branch on `detail.code`, never on text. */
 export type ModelErrorDetail =
-  | { readonly code: 'SHAPE_MISMATCH'; readonly what: string; readonly expected: string; readonly actual: string }
+  | {
+      readonly code: 'SHAPE_MISMATCH'
+      readonly what: string
+      readonly expected: string
+      readonly actual: string
+    }
   | { readonly code: 'KERNEL_UNSUPPORTED'; readonly kernel: string; readonly engine: string }
   | { readonly code: 'ENGINE_UNAVAILABLE'; readonly engine: string; readonly reason: string }
   | { readonly code: 'VALUE_READ_WHILE_TRACING'; readonly step: string }
@@ -8,8 +13,18 @@ export type ModelErrorDetail =
   | { readonly code: 'FILE_UNREADABLE'; readonly path: string; readonly reason: string }
   | { readonly code: 'SAFETENSORS_INVALID'; readonly path: string; readonly reason: string }
   | { readonly code: 'TENSOR_MISSING'; readonly path: string; readonly tensor: string }
-  | { readonly code: 'TENSOR_NON_FINITE'; readonly path: string; readonly tensor: string; readonly index: number }
-  | { readonly code: 'CONFIG_INVALID'; readonly path: string; readonly field: string; readonly reason: string }
+  | {
+      readonly code: 'TENSOR_NON_FINITE'
+      readonly path: string
+      readonly tensor: string
+      readonly index: number
+    }
+  | {
+      readonly code: 'CONFIG_INVALID'
+      readonly path: string
+      readonly field: string
+      readonly reason: string
+    }
   | { readonly code: 'ARCHITECTURE_UNSUPPORTED'; readonly path: string; readonly architecture: string }
   | { readonly code: 'DATA_MISSING'; readonly path: string; readonly reason: string }
   | { readonly code: 'DATA_EMPTY'; readonly path: string }
@@ -22,7 +37,12 @@ export type ModelErrorDetail =
     }
   | { readonly code: 'CHECKPOINT_INVALID'; readonly path: string; readonly reason: string }
   | { readonly code: 'LOSS_NON_FINITE'; readonly phase: string; readonly step: number }
-  | { readonly code: 'OPTION_INVALID'; readonly option: string; readonly value: string; readonly expected: string }
+  | {
+      readonly code: 'OPTION_INVALID'
+      readonly option: string
+      readonly value: string
+      readonly expected: string
+    }
 
 /** The one error class of @comigs/model: a message for people, a `detail` for programs. */
 export class ModelError extends Error {

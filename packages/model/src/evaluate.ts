@@ -8,7 +8,12 @@ export interface Evaluation {
   readonly perplexity: number
   readonly tokens: number
   /** The same for each group of the set. */
-  readonly groups: readonly { readonly name: string; readonly loss: number; readonly perplexity: number; readonly tokens: number }[]
+  readonly groups: readonly {
+    readonly name: string
+    readonly loss: number
+    readonly perplexity: number
+    readonly tokens: number
+  }[]
   /** Mean router score per layer and expert, `[layers][n]`; empty without routers. */
   readonly routerScores: readonly (readonly number[])[]
 }
@@ -37,7 +42,11 @@ export async function evaluate(
     [...sweep(set.tokens.subarray(from, to), batch, context)].map((one) => ({ group, one })),
   )
   for (const { group, one } of evenly(planned, maxBatches)) {
-    const { loss, scores: routed } = await program.run({ tokens: one.tokens, targets: one.targets, weights: one.weights })
+    const { loss, scores: routed } = await program.run({
+      tokens: one.tokens,
+      targets: one.targets,
+      weights: one.weights,
+    })
     const sum = sums[group]!
     sum.nll += loss![0]!
     sum.tokens += one.count
@@ -57,7 +66,10 @@ export async function evaluate(
   return {
     ...measured(total),
     groups: sums.filter(({ tokens }) => tokens > 0).map((sum) => ({ name: sum.name, ...measured(sum) })),
-    routerScores: rows(scores.map((score) => score / batches), experts),
+    routerScores: rows(
+      scores.map((score) => score / batches),
+      experts,
+    ),
   }
 }
 

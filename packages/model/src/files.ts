@@ -25,5 +25,7 @@ export async function readJson(path: string): Promise<unknown> {
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const code = (error as NodeJS.ErrnoException).code
-  return code === undefined ? error.message : `${error.message.replace(/^[A-Z]+: /, '').split(',')[0]} (${code})`
+  return code === undefined
+    ? error.message
+    : `${error.message.replace(/^[A-Z]+: /, '').split(',')[0]} (${code})`
 }

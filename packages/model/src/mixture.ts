@@ -30,7 +30,7 @@ export function route(x: tf.Tensor2D, weight: tf.Tensor2D): Routed {
   const logits = gemm(x, weight) // [N, n]
   const n = logits.shape[1]
   const scores = tf.softmax(logits)
-  const columns = (x: tf.Tensor) => tf.split(x, x.shape[1]!, 1) as tf.Tensor2D[]
+  const columns = (x: tf.Tensor) => tf.split<tf.Tensor2D>(x as tf.Tensor2D, x.shape[1]!, 1)
   if (n <= TOP_K) return { scores, selection: undefined, gates: columns(scores), balance: evenBalance(n) }
   const selection = topSelection(logits, TOP_K)
   const chosen = selection.map((one) => tf.sum(tf.mul(logits, one), 1, true)) // [N, 1] each
@@ -94,7 +94,9 @@ export function mixtureMlp(x: tf.Tensor2D, mlp: Mlp): { out: tf.Tensor2D; routed
   if (n === 0) return { out: gemm(gelu(z), w2, { c: b2 }), routed: undefined }
 
   const routed =
-    mixture.routing === 'router' && n > 1 ? route(x, mlp.trained(routerName(layer)) as tf.Tensor2D) : undefined
+    mixture.routing === 'router' && n > 1
+      ? route(x, mlp.trained(routerName(layer)) as tf.Tensor2D)
+      : undefined
   const slots = routed?.selection === undefined ? denseSlots(x, mlp) : sparseSlots(x, mlp, routed.selection)
   const gated = (part: tf.Tensor2D, slot: number): tf.Tensor2D =>
     routed === undefined ? (n === 1 ? part : tf.mul(part, 1 / n)) : tf.mul(part, routed.gates[slot]!)
@@ -144,15 +146,33 @@ function denseSlots(x: tf.Tensor2D, { layer, trained, mixture }: Mlp): Slot[] {
  * With more experts than slots, the LoRA of all experts stand side by side and each token's row is masked to the expert
  * of the slot, so that cost hardly grows with n.
  */
-function sparseSlots(x: tf.Tensor2D, { layer, trained, mixture }: Mlp, selection: readonly tf.Tensor2D[]): Slot[] {
+function sparseSlots(
+  x: tf.Tensor2D,
+  { layer, trained, mixture }: Mlp,
+  selection: readonly tf.Tensor2D[],
+): Slot[] {
   const { experts: n, rank: r } = mixture
   const weights = Array.from({ length: n }, (_, e) => expertWeights(layer, e, trained))
-  const a1 = tf.concat(weights.map((w) => w.a1), 1) // [C, n r]
-  const b1 = tf.concat(weights.map((w) => w.b1), 0) // [n r, F]
-  const a2 = tf.concat(weights.map((w) => w.a2), 1) // [F, n r]
-  const b2 = tf.concat(weights.map((w) => w.b2), 0) // [n r, C]
+  const a1 = tf.concat(
+    weights.map((w) => w.a1),
+    1,
+  ) // [C, n r]
+  const b1 = tf.concat(
+    weights.map((w) => w.b1),
+    0,
+  ) // [n r, F]
+  const a2 = tf.concat(
+    weights.map((w) => w.a2),
+    1,
+  ) // [F, n r]
+  const b2 = tf.concat(
+    weights.map((w) => w.b2),
+    0,
+  ) // [n r, C]
   const spread = tf.tensor2d(
-    Array.from({ length: n * n * r }, (_, i) => Number(Math.floor((i % (n * r)) / r) === Math.floor(i / (n * r)))),
+    Array.from({ length: n * n * r }, (_, i) =>
+      Number(Math.floor((i % (n * r)) / r) === Math.floor(i / (n * r))),
+    ),
     [n, n * r],
   )
   const all = gemm(x, a1)
@@ -164,11 +184,20 @@ function sparseSlots(x: tf.Tensor2D, { layer, trained, mixture }: Mlp, selection
 }
 
 /** Turns `sum_slot low_slot B2_slot` into one product. */
-function joinSlots(slots: readonly Slot[], low: readonly tf.Tensor2D[]): { rows: tf.Tensor2D; columns: tf.Tensor2D } {
+function joinSlots(
+  slots: readonly Slot[],
+  low: readonly tf.Tensor2D[],
+): { rows: tf.Tensor2D; columns: tf.Tensor2D } {
   const first = slots[0]!
   if (first.sharedB2) return { rows: low.reduce((sum, part) => tf.add(sum, part)), columns: first.b2 }
   if (slots.length === 1) return { rows: low[0]!, columns: first.b2 }
-  return { rows: tf.concat([...low], 1), columns: tf.concat(slots.map((slot) => slot.b2), 0) }
+  return {
+    rows: tf.concat([...low], 1),
+    columns: tf.concat(
+      slots.map((slot) => slot.b2),
+      0,
+    ),
+  }
 }
 
 function expertWeights(layer: number, expert: number, trained: Weights) {

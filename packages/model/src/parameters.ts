@@ -38,7 +38,11 @@ export function layoutOf(specs: readonly ParameterSpec[]): Layout {
 
 /** Views, not copies, of the arrays inside a flat one. */
 export function namedArrays(layout: Layout, flat: Float32Array): NamedArray[] {
-  return layout.entries.map(({ name, shape, offset, size }) => ({ name, shape, values: flat.subarray(offset, offset + size) }))
+  return layout.entries.map(({ name, shape, offset, size }) => ({
+    name,
+    shape,
+    values: flat.subarray(offset, offset + size),
+  }))
 }
 
 /**
@@ -79,7 +83,11 @@ export function trainedLayout(model: ModelConfig, mixture: MixtureConfig): Train
   const all = Array.from({ length: layers }, (_, layer) => layer)
   const pair = (name: string, fanIn: number, fanOut: number): ParameterSpec[] => [
     // Kaiming uniform with a = sqrt(5), as PEFT and the authors' code: U(-1/sqrt(in), 1/sqrt(in)).
-    { name: `${name}.lora_A`, shape: [fanIn, mixture.rank], init: { kind: 'uniform', bound: 1 / Math.sqrt(fanIn) } },
+    {
+      name: `${name}.lora_A`,
+      shape: [fanIn, mixture.rank],
+      init: { kind: 'uniform', bound: 1 / Math.sqrt(fanIn) },
+    },
     { name: `${name}.lora_B`, shape: [mixture.rank, fanOut], init: { kind: 'zeros' } },
   ]
   const attention = (layer: number) => [
@@ -96,7 +104,8 @@ export function trainedLayout(model: ModelConfig, mixture: MixtureConfig): Train
     init: { kind: 'normal', deviation: 0.02 },
   })
   const specialists = Array.from({ length: Math.max(0, mixture.experts - 1) }, (_, e) => e + 1)
-  const shared = mixture.experts === 0 ? [] : all.flatMap((layer) => [...attention(layer), ...expert(layer, 0)])
+  const shared =
+    mixture.experts === 0 ? [] : all.flatMap((layer) => [...attention(layer), ...expert(layer, 0)])
   const personal = specialists.flatMap((e) => all.flatMap((layer) => expert(layer, e)))
   const routed = mixture.experts > 1 && mixture.routing === 'router'
   return {

@@ -43,7 +43,11 @@ export interface Pretrainer {
   restore(state: PretrainState): void
 }
 
-export async function createPretrainer(engine: Engine, train: TokenSet, options: PretrainOptions): Promise<Pretrainer> {
+export async function createPretrainer(
+  engine: Engine,
+  train: TokenSet,
+  options: PretrainOptions,
+): Promise<Pretrainer> {
   const { model, batch, context } = options
   const layout = baseLayout(model)
   const keys = [BASE, ...moments(BASE)]
@@ -62,7 +66,8 @@ export async function createPretrainer(engine: Engine, train: TokenSet, options:
 
   const arrays = async () => namedArrays(layout, await engine.read(BASE))
   const placeArrays = async () => {
-    for (const { name, shape, values } of await arrays()) engine.place(baseArray(name), { shape, dtype: 'float32', values })
+    for (const { name, shape, values } of await arrays())
+      engine.place(baseArray(name), { shape, dtype: 'float32', values })
   }
 
   return {
@@ -79,9 +84,13 @@ export async function createPretrainer(engine: Engine, train: TokenSet, options:
           targets,
           decay,
           learningRate: Float32Array.of(rate),
-          correction: Float32Array.of(1 / (1 - ADAMW.beta1 ** (step + 1)), 1 / (1 - ADAMW.beta2 ** (step + 1))),
+          correction: Float32Array.of(
+            1 / (1 - ADAMW.beta1 ** (step + 1)),
+            1 / (1 - ADAMW.beta2 ** (step + 1)),
+          ),
         })
-        if (!Number.isFinite(loss![0])) throw new ModelError({ code: 'LOSS_NON_FINITE', phase: 'pretraining', step })
+        if (!Number.isFinite(loss![0]))
+          throw new ModelError({ code: 'LOSS_NON_FINITE', phase: 'pretraining', step })
         onStep({ step: step + 1, loss: loss![0]!, learningRate: rate })
       }
     },
@@ -98,7 +107,8 @@ export async function createPretrainer(engine: Engine, train: TokenSet, options:
     async save() {
       const saved: NamedArray[] = []
       for (const key of keys) {
-        for (const array of namedArrays(layout, await engine.read(key))) saved.push({ ...array, name: `${key}/${array.name}` })
+        for (const array of namedArrays(layout, await engine.read(key)))
+          saved.push({ ...array, name: `${key}/${array.name}` })
       }
       return { step, arrays: saved }
     },

@@ -40,7 +40,8 @@ export interface SafetensorsFile {
 export function readSafetensors(bytes: Uint8Array, path: string): SafetensorsFile {
   const invalid = (reason: string, cause?: unknown): ModelError =>
     new ModelError({ code: 'SAFETENSORS_INVALID', path, reason }, { cause })
-  if (bytes.byteLength < LENGTH_BYTES) throw invalid(`it has ${bytes.byteLength} bytes, the header needs at least 8`)
+  if (bytes.byteLength < LENGTH_BYTES)
+    throw invalid(`it has ${bytes.byteLength} bytes, the header needs at least 8`)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const headerBytes = Number(view.getBigUint64(0, true))
   if (headerBytes > MAX_HEADER_BYTES || LENGTH_BYTES + headerBytes > bytes.byteLength) {
@@ -53,7 +54,8 @@ export function readSafetensors(bytes: Uint8Array, path: string): SafetensorsFil
   } catch (error) {
     throw invalid('its header is not JSON', error)
   }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw invalid('its header is not a JSON object')
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw invalid('its header is not a JSON object')
 
   let metadata: Record<string, string> = {}
   const entries = new Map<string, z.infer<typeof entrySchema>>()
@@ -68,11 +70,15 @@ export function readSafetensors(bytes: Uint8Array, path: string): SafetensorsFil
     if (!result.success) throw invalid(`the header entry of tensor "${name}" is malformed`)
     const { dtype, shape, data_offsets: offsets } = result.data
     if (offsets[0] > offsets[1] || offsets[1] > data.byteLength) {
-      throw invalid(`tensor "${name}" ends at byte ${offsets[1]} of ${data.byteLength}: the file is truncated`)
+      throw invalid(
+        `tensor "${name}" ends at byte ${offsets[1]} of ${data.byteLength}: the file is truncated`,
+      )
     }
     const type = TYPES[dtype as StoredType] as (typeof TYPES)[StoredType] | undefined
     if (type !== undefined && offsets[1] - offsets[0] !== sizeOf(shape) * type.bytes) {
-      throw invalid(`tensor "${name}" has ${offsets[1] - offsets[0]} bytes, its shape [${shape.join()}] needs ${sizeOf(shape) * type.bytes}`)
+      throw invalid(
+        `tensor "${name}" has ${offsets[1] - offsets[0]} bytes, its shape [${shape.join()}] needs ${sizeOf(shape) * type.bytes}`,
+      )
     }
     entries.set(name, result.data)
   }

@@ -62,7 +62,8 @@ function trainingStep(name: string, shape: StepShape, group: typeof EXPERTS | ty
     inputs: { ...batchInputs(shape), ...optimiserInputs },
     build: (t) => {
       const pieces: Record<string, tf.Tensor> = {}
-      for (const key of groups) Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
+      for (const key of groups)
+        Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
       const trainedLayout = group === EXPERTS ? layout.experts : layout.router
       const names = trainedLayout.entries.map((entry) => entry.name)
       const tokens = t['tokens'] as tf.Tensor1D
@@ -87,7 +88,7 @@ function trainingStep(name: string, shape: StepShape, group: typeof EXPERTS | ty
         scores = out.routed.length === 0 ? undefined : tf.keep(routerShares(out.routed))
         if (out.routed.length === 0 || mixture.experts <= 2) return entropy
         const balance = tf.mean(tf.stack(out.routed.map((one) => one.balance)))
-        return tf.add(entropy, tf.mul(balance, shape.balance)) as tf.Scalar
+        return tf.add<tf.Scalar>(entropy, tf.mul(balance, shape.balance))
       })(names.map((key) => pieces[key]!))
       const updated = update(t, group, flatten(grads))
       return { loss: release(loss), ...(scores === undefined ? {} : { scores: release(scores) }), ...updated }
@@ -111,7 +112,11 @@ export function pretrainStep({ model, batch, context }: PretrainShape): Step {
     name: 'pretrain step',
     reads: [BASE, first, second],
     writes: [BASE, first, second],
-    inputs: { ...batchInputs({ batch, context }), ...optimiserInputs, decay: { shape: [layout.size], dtype: 'float32' } },
+    inputs: {
+      ...batchInputs({ batch, context }),
+      ...optimiserInputs,
+      decay: { shape: [layout.size], dtype: 'float32' },
+    },
     build: (t) => {
       const pieces = split(layout, t[BASE]!)
       const names = layout.entries.map((entry) => entry.name)
@@ -120,7 +125,14 @@ export function pretrainStep({ model, batch, context }: PretrainShape): Step {
       let loss!: tf.Tensor
       const { grads } = tf.valueAndGrads((...parameters: tf.Tensor[]) => {
         const own = Object.fromEntries(names.map((key, i) => [key, parameters[i]!]))
-        const out = gpt2({ model, mixture: NO_EXPERTS, base: (key) => own[key]!, trained: none, tokens, batch })
+        const out = gpt2({
+          model,
+          mixture: NO_EXPERTS,
+          base: (key) => own[key]!,
+          trained: none,
+          tokens,
+          batch,
+        })
         const entropy = headCrossEntropy(out.hidden, out.head, t['targets'] as tf.Tensor1D, weights, {
           gradX: true,
           gradW: true,
@@ -144,7 +156,8 @@ export function evaluationStep(shape: Omit<StepShape, 'balance'>): Step {
     inputs: { ...batchInputs(shape), weights: { shape: [batch * context], dtype: 'float32' } },
     build: (t) => {
       const pieces: Record<string, tf.Tensor> = {}
-      for (const key of groups) Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
+      for (const key of groups)
+        Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
       const out = gpt2({
         model,
         mixture,
@@ -174,7 +187,8 @@ export function nextTokenStep(shape: Omit<StepShape, 'balance' | 'batch'>): Step
     inputs: { tokens: { shape: [context], dtype: 'int32' }, position: { shape: [1], dtype: 'int32' } },
     build: (t) => {
       const pieces: Record<string, tf.Tensor> = {}
-      for (const key of groups) Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
+      for (const key of groups)
+        Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
       const out = gpt2({
         model,
         mixture,
@@ -205,15 +219,24 @@ function baseNames(model: ModelConfig): string[] {
 
 /** Flat array -> the arrays in it, by name. */
 function split(layout: Layout, flat: tf.Tensor): Record<string, tf.Tensor> {
-  const pieces = tf.split(flat, layout.entries.map((entry) => entry.size))
-  return Object.fromEntries(layout.entries.map((entry, i) => [entry.name, tf.reshape(pieces[i]!, [...entry.shape])]))
+  const pieces = tf.split(
+    flat,
+    layout.entries.map((entry) => entry.size),
+  )
+  return Object.fromEntries(
+    layout.entries.map((entry, i) => [entry.name, tf.reshape(pieces[i]!, [...entry.shape])]),
+  )
 }
 
 function flatten(grads: readonly tf.Tensor[]): tf.Tensor1D {
   return tf.concat(grads.map((grad) => tf.reshape(grad, [grad.size])))
 }
 
-function update(t: Readonly<Record<string, tf.Tensor>>, group: string, gradient: tf.Tensor1D): Record<string, tf.Tensor> {
+function update(
+  t: Readonly<Record<string, tf.Tensor>>,
+  group: string,
+  gradient: tf.Tensor1D,
+): Record<string, tf.Tensor> {
   const [first, second] = moments(group)
   const state = {
     parameters: t[group] as tf.Tensor1D,

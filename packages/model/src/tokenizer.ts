@@ -1,7 +1,18 @@
-import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
+import * as tokenizers from '@huggingface/tokenizers'
 import { join } from 'node:path'
 import { ModelError } from './errors.ts'
 import { readJson } from './files.ts'
+
+/** What we use of the library, whose own declarations do not resolve under `nodenext`. */
+interface InnerTokenizer {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] }
+  decode(ids: number[], options: { skip_special_tokens: boolean }): string
+  token_to_id(token: string): number | undefined
+  get_vocab(): Map<string, number>
+}
+const { Tokenizer: InnerTokenizer } = tokenizers as unknown as {
+  Tokenizer: new (definition: unknown, config: unknown) => InnerTokenizer
+}
 
 export interface Tokenizer {
   /** Pieces, special ones included. */
@@ -19,11 +30,13 @@ export interface Tokenizer {
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const path = join(folder, 'tokenizer.json')
   const definition = (await readJson(path)) as { added_tokens?: { id: number; content: string }[] }
-  const config = (await readJson(join(folder, 'tokenizer_config.json')).catch(() => ({}))) as { eos_token?: unknown }
-  let inner: HuggingFaceTokenizer
+  const config = (await readJson(join(folder, 'tokenizer_config.json')).catch(() => ({}))) as {
+    eos_token?: unknown
+  }
+  let inner: InnerTokenizer
   try {
     // Decoding must give back exactly what was encoded; the library's default tidies spaces before punctuation.
-    inner = new HuggingFaceTokenizer(definition, { clean_up_tokenization_spaces: false, ...config })
+    inner = new InnerTokenizer(definition, { clean_up_tokenization_spaces: false, ...config })
   } catch (error) {
     const reason = `is not a tokenizer that can be loaded: ${error instanceof Error ? error.message : String(error)}`
     throw new ModelError({ code: 'CONFIG_INVALID', path, field: 'model', reason }, { cause: error })
@@ -31,7 +44,12 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const end = typeof config.eos_token === 'string' ? config.eos_token : '<|endoftext|>'
   const endOfText = inner.token_to_id(end)
   if (endOfText === undefined) {
-    throw new ModelError({ code: 'CONFIG_INVALID', path, field: 'added_tokens', reason: `lacks the end token "${end}"` })
+    throw new ModelError({
+      code: 'CONFIG_INVALID',
+      path,
+      field: 'added_tokens',
+      reason: `lacks the end token "${end}"`,
+    })
   }
   return {
     size: inner.get_vocab().size,

@@ -5,10 +5,27 @@ import type { Engine, Program, Step } from './engine/engine.ts'
 import type { HostArray } from './engine/graph.ts'
 import { ModelError } from './errors.ts'
 import { evaluate, type Evaluation, rows } from './evaluate.ts'
-import { initialise, type Layout, type NamedArray, namedArrays, trainedLayout, type TrainedLayout } from './parameters.ts'
+import {
+  initialise,
+  type Layout,
+  type NamedArray,
+  namedArrays,
+  trainedLayout,
+  type TrainedLayout,
+} from './parameters.ts'
 import { stream } from './random.ts'
 import { learningRate, NO_PLATEAU, observePlateau, type Plateau, type Schedule } from './schedule.ts'
-import { ADAMW, baseArray, evaluationStep, EXPERTS, expertStep, moments, ROUTER, routerStep, type StepShape } from './steps.ts'
+import {
+  ADAMW,
+  baseArray,
+  evaluationStep,
+  EXPERTS,
+  expertStep,
+  moments,
+  ROUTER,
+  routerStep,
+  type StepShape,
+} from './steps.ts'
 
 export interface TrainerOptions {
   readonly mixture: MixtureConfig
@@ -121,7 +138,9 @@ export async function createTrainer(
     rate: (step: number) => number,
   ): Promise<PhaseResult> => {
     const compiled = await (key === EXPERTS ? experts : routers)()
-    const before = await Promise.all([key, ...moments(key)].map(async (name) => ({ name, values: await engine.read(name) })))
+    const before = await Promise.all(
+      [key, ...moments(key)].map(async (name) => ({ name, values: await engine.read(name) })),
+    )
     let sum = 0
     const scores: number[] = []
     for (let i = 0; i < steps; i++) {
@@ -152,7 +171,8 @@ export async function createTrainer(
 
     async trainExperts(steps) {
       const rate = (step: number) => learningRate(options.schedule, step) * counters.plateau.factor
-      const next = (step: number) => randomBatch(data.train, batch, context, stream(options.seed, 'train', step))
+      const next = (step: number) =>
+        randomBatch(data.train, batch, context, stream(options.seed, 'train', step))
       const result = await phase(EXPERTS, steps, counters.expertSteps, next, rate)
       counters = { ...counters, expertSteps: counters.expertSteps + steps }
       return result
@@ -160,7 +180,8 @@ export async function createTrainer(
 
     async trainRouters(steps) {
       if (layout.router.size === 0) return undefined
-      const next = (step: number) => randomBatch(data.valid, batch, context, stream(options.seed, 'valid', step))
+      const next = (step: number) =>
+        randomBatch(data.valid, batch, context, stream(options.seed, 'valid', step))
       const result = await phase(ROUTER, steps, counters.routerSteps, next, () => options.routerRate)
       counters = { ...counters, routerSteps: counters.routerSteps + steps }
       return result
@@ -189,7 +210,8 @@ export async function createTrainer(
     },
 
     observeValidation(loss) {
-      if (options.schedule.kind === 'constant') counters = { ...counters, plateau: observePlateau(counters.plateau, loss) }
+      if (options.schedule.kind === 'constant')
+        counters = { ...counters, plateau: observePlateau(counters.plateau, loss) }
     },
 
     async save() {
@@ -212,7 +234,10 @@ export async function createTrainer(
           for (const { name, values } of namedArrays(group.layout, flat)) {
             const saved = byName.get(`${key}/${name}`)
             if (saved?.values.length !== values.length) {
-              const reason = saved === undefined ? `array "${key}/${name}" is missing` : `array "${key}/${name}" has another shape`
+              const reason =
+                saved === undefined
+                  ? `array "${key}/${name}" is missing`
+                  : `array "${key}/${name}" has another shape`
               throw new ModelError({ code: 'CHECKPOINT_INVALID', path, reason })
             }
             values.set(saved.values)
@@ -231,7 +256,11 @@ export async function createTrainer(
 }
 
 /** Shared arrays from the federation's seed, the rest from the peer's. */
-function initialValues(layout: Layout, all: TrainedLayout, { sharedSeed, seed }: TrainerOptions): Float32Array {
+function initialValues(
+  layout: Layout,
+  all: TrainedLayout,
+  { sharedSeed, seed }: TrainerOptions,
+): Float32Array {
   const values = initialise(layout, seed)
   if (layout === all.experts) values.set(initialShared(all, sharedSeed))
   return values

@@ -30,7 +30,11 @@ export async function findBase(wanted: Manifest['base'], given: string | undefin
   const looked = shipped.map((name) => join(SHIPPED, name))
   for (const folder of looked) {
     const actual = await hashBase(folder).catch(() => undefined)
-    if (actual?.weights === wanted.weights && actual.config === wanted.config && actual.tokenizer === wanted.tokenizer) {
+    if (
+      actual?.weights === wanted.weights &&
+      actual.config === wanted.config &&
+      actual.tokenizer === wanted.tokenizer
+    ) {
       return folder
     }
   }

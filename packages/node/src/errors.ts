@@ -1,14 +1,40 @@
 /** Everything that can go wrong in this package, by code. Callers branch on `detail.code`, never on text. */
 export type NodeErrorDetail =
   | { readonly code: 'ADDRESS_MALFORMED'; readonly address: string; readonly reason: string }
-  | { readonly code: 'BOOTSTRAP_FAILED'; readonly address: string; readonly stage: string; readonly reason: string }
-  | { readonly code: 'BASE_MISSING'; readonly name: string; readonly weights: string; readonly looked: readonly string[] }
-  | { readonly code: 'BASE_MISMATCH'; readonly folder: string; readonly field: string; readonly expected: string; readonly actual: string }
+  | {
+      readonly code: 'BOOTSTRAP_FAILED'
+      readonly address: string
+      readonly stage: string
+      readonly reason: string
+    }
+  | {
+      readonly code: 'BASE_MISSING'
+      readonly name: string
+      readonly weights: string
+      readonly looked: readonly string[]
+    }
+  | {
+      readonly code: 'BASE_MISMATCH'
+      readonly folder: string
+      readonly field: string
+      readonly expected: string
+      readonly actual: string
+    }
   | { readonly code: 'STATE_LOCKED'; readonly folder: string; readonly pid: number }
   | { readonly code: 'STATE_UNUSABLE'; readonly path: string; readonly reason: string }
   | { readonly code: 'PORT_IN_USE'; readonly what: string; readonly address: string }
-  | { readonly code: 'OPTION_INVALID'; readonly option: string; readonly value: string; readonly reason: string }
-  | { readonly code: 'PEER_DIED'; readonly peer: string; readonly exitCode: number | null; readonly lastLine: string }
+  | {
+      readonly code: 'OPTION_INVALID'
+      readonly option: string
+      readonly value: string
+      readonly reason: string
+    }
+  | {
+      readonly code: 'PEER_DIED'
+      readonly peer: string
+      readonly exitCode: number | null
+      readonly lastLine: string
+    }
   | { readonly code: 'WORKER_DIED'; readonly reason: string }
 
 /** The error class of @comigs/node: a message for people, a `detail` for programs. */
@@ -59,7 +85,16 @@ export function isCoded(error: unknown): error is CodedError {
 }
 
 /** What the process exits with. Documented in docs/ERRORS.md. */
-export const EXIT = { ok: 0, failure: 1, usage: 2, data: 3, base: 4, network: 5, federation: 6, state: 7 } as const
+export const EXIT = {
+  ok: 0,
+  failure: 1,
+  usage: 2,
+  data: 3,
+  base: 4,
+  network: 5,
+  federation: 6,
+  state: 7,
+} as const
 
 const EXIT_OF: Readonly<Record<string, number>> = {
   OPTION_INVALID: EXIT.usage,

@@ -10,7 +10,11 @@ export interface RoundEvent {
   readonly learningRate: number
   /** Peers mixed with in this round. */
   readonly mixedWith: number
-  readonly neighbours: readonly { readonly peer: string; readonly round: number; readonly ageRounds: number }[]
+  readonly neighbours: readonly {
+    readonly peer: string
+    readonly round: number
+    readonly ageRounds: number
+  }[]
   readonly consensusDistance: number | undefined
   /** Mean router weight of expert 0, by layer. */
   readonly generalistShare: readonly number[]
@@ -25,8 +29,18 @@ export interface Traffic {
 
 /** What a peer tells about itself, in order. One JSON object a line with `--json`. */
 export type PeerEvent =
-  | { readonly event: 'engine'; readonly engine: EngineName; readonly device: string; readonly reason: string }
-  | { readonly event: 'federation'; readonly name: string; readonly federation: string; readonly isNew: boolean }
+  | {
+      readonly event: 'engine'
+      readonly engine: EngineName
+      readonly device: string
+      readonly reason: string
+    }
+  | {
+      readonly event: 'federation'
+      readonly name: string
+      readonly federation: string
+      readonly isNew: boolean
+    }
   | { readonly event: 'data'; readonly tokens: Readonly<Record<SplitName, number>> }
   | { readonly event: 'start'; readonly round: number }
   | {

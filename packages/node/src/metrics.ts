@@ -13,11 +13,18 @@ export function createMetrics() {
     new Counter({ name, help, labelNames, registers })
   return {
     registry,
-    info: gauge('comigs_info', 'Always 1; labels describe the peer', ['version', 'engine', 'federation', 'strategy']),
+    info: gauge('comigs_info', 'Always 1; labels describe the peer', [
+      'version',
+      'engine',
+      'federation',
+      'strategy',
+    ]),
     round: gauge('comigs_round', 'Rounds finished'),
     loss: gauge('comigs_loss_nats', 'Cross entropy per token, by split', ['split']),
     perplexity: gauge('comigs_perplexity', 'exp(loss), by split', ['split']),
-    baseLoss: gauge('comigs_base_loss_nats', "The frozen base's cross entropy per token, by split", ['split']),
+    baseLoss: gauge('comigs_base_loss_nats', "The frozen base's cross entropy per token, by split", [
+      'split',
+    ]),
     learningRate: gauge('comigs_learning_rate', "The experts' learning rate at the last step"),
     tokens: counter('comigs_trained_tokens_total', 'Tokens trained on, by phase', ['phase']),
     tokensPerSecond: gauge('comigs_tokens_per_second', 'Training speed over the last round'),
@@ -29,19 +36,31 @@ export function createMetrics() {
       buckets: [0.01, 0.05, 0.25, 1, 5, 15, 60, 300],
       registers,
     }),
-    routerShare: gauge('comigs_router_generalist_share', "The generalist's mean router weight, by layer", ['layer']),
+    routerShare: gauge('comigs_router_generalist_share', "The generalist's mean router weight, by layer", [
+      'layer',
+    ]),
     mixedPeers: gauge('comigs_mixed_peers', 'Peers mixed with in the last round'),
-    leftOutPeers: gauge('comigs_left_out_peers', 'Followed peers not mixed with in the last round, by reason', ['reason']),
+    leftOutPeers: gauge(
+      'comigs_left_out_peers',
+      'Followed peers not mixed with in the last round, by reason',
+      ['reason'],
+    ),
     copyAge: gauge('comigs_copy_age_rounds', 'Age of the followed copies in own rounds', ['quantile']),
     consensusDistance: gauge('comigs_consensus_distance_ratio', '|x - m| / |m - init| before mixing'),
     connectedPeers: gauge('comigs_connected_peers', 'Peers with an open connection'),
-    bytes: counter('comigs_traffic_bytes_total', 'Protocol bytes by kind and direction, without transport overhead', [
-      'kind',
-      'direction',
+    bytes: counter(
+      'comigs_traffic_bytes_total',
+      'Protocol bytes by kind and direction, without transport overhead',
+      ['kind', 'direction'],
+    ),
+    refusals: counter('comigs_refusals_total', 'Things from peers that were not taken, by reason', [
+      'reason',
     ]),
-    refusals: counter('comigs_refusals_total', 'Things from peers that were not taken, by reason', ['reason']),
     httpRefusals: counter('comigs_http_refusals_total', 'HTTP requests refused, by reason', ['reason']),
-    eventLoopLag: gauge('comigs_event_loop_lag_seconds', '99th percentile of the event loop delay since the last scrape'),
+    eventLoopLag: gauge(
+      'comigs_event_loop_lag_seconds',
+      '99th percentile of the event loop delay since the last scrape',
+    ),
     residentMemory: gauge('comigs_resident_memory_bytes', 'Resident set size of the process'),
   }
 }

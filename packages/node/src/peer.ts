@@ -112,7 +112,15 @@ export async function runPeer(
     await requireFit(manifest, base)
     await state.saveManifest(manifest)
     emit({ event: 'federation', name: manifest.name, federation, isNew: found === undefined })
-    metrics.info.set({ version: VERSION, engine: loaded.engine, federation: federation.slice(0, 16), strategy: config.strategy }, 1)
+    metrics.info.set(
+      {
+        version: VERSION,
+        engine: loaded.engine,
+        federation: federation.slice(0, 16),
+        strategy: config.strategy,
+      },
+      1,
+    )
 
     // What we learn from.
     const tokens = await training.loadData(config.data, config.context)
@@ -132,7 +140,7 @@ export async function runPeer(
         registry: metrics.registry,
         collectDefaultMetrics: false,
         preserveExistingMetrics: true,
-      }) as never,
+      }),
     })
     closing.push(async () => host.stop())
     const network = await joinNetwork({ config, host, key, manifest, initial, state, metrics, log, emit })
@@ -158,12 +166,13 @@ export async function runPeer(
     emit({ event: 'base', valid: baseValid })
 
     // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
-    if (config.strategy === 'comigs') await join(training, network.gossip, network.exchange, config, resumed, emit, signal)
+    if (config.strategy === 'comigs')
+      await join(training, network.gossip, network.exchange, config, resumed, emit, signal)
 
     await waitForPeers(config.waitForPeers, network.exchange, signal)
 
     await runRounds({
-      trainer: training as never,
+      trainer: training,
       gossip: network.gossip,
       clock: systemClock,
       manifest,
@@ -174,7 +183,9 @@ export async function runPeer(
       evaluateBatches: config.evaluateBatches,
       waitShare: WAIT_SHARE,
       checkpoint: async (round) => {
-        await state.saveCheckpoint(await training.checkpoint({ round: String(round), experts: String(config.experts) }))
+        await state.saveCheckpoint(
+          await training.checkpoint({ round: String(round), experts: String(config.experts) }),
+        )
         await state.saveKnownPeers(network.connector.known())
       },
       onRound: (report) => {
@@ -233,7 +244,12 @@ async function readManifest(path: string): Promise<Manifest> {
   } catch (error) {
     if (error instanceof ProtocolError) throw error
     const reason = error instanceof Error ? error.message : String(error)
-    throw new NodeError({ code: 'OPTION_INVALID', option: '--manifest', value: path, reason: `cannot be read: ${reason}` })
+    throw new NodeError({
+      code: 'OPTION_INVALID',
+      option: '--manifest',
+      value: path,
+      reason: `cannot be read: ${reason}`,
+    })
   }
 }
 
@@ -253,7 +269,7 @@ async function askBootstrap(addresses: readonly string[]): Promise<Manifest> {
     }
     await systemClock.sleep(BOOTSTRAP_PAUSE_MS)
   }
-  throw failure
+  throw failure as Error
 }
 
 /** A federation that nobody described. */
@@ -292,7 +308,12 @@ function seedOf(key: PrivateKey): number {
  * @returns its round, 0 for none
  * @throws NodeError `OPTION_INVALID` when it was made with another number of experts
  */
-async function resume(training: Training, state: StateDirectory, experts: number, log: Logger): Promise<number> {
+async function resume(
+  training: Training,
+  state: StateDirectory,
+  experts: number,
+  log: Logger,
+): Promise<number> {
   const checkpoints = await state.checkpoints()
   let failure: unknown
   for (const { path, bytes } of checkpoints) {
@@ -307,10 +328,13 @@ async function resume(training: Training, state: StateDirectory, experts: number
     } catch (error) {
       if (error instanceof NodeError) throw error
       failure = error
-      log.warn({ path, error: error instanceof Error ? error.message : String(error) }, 'checkpoint not usable')
+      log.warn(
+        { path, error: error instanceof Error ? error.message : String(error) },
+        'checkpoint not usable',
+      )
     }
   }
-  if (failure !== undefined) throw failure
+  if (failure !== undefined) throw failure as Error
   return 0
 }
 
@@ -457,7 +481,10 @@ async function stay(
   const x = await training.shared()
   let seen = ''
   while (!signal.aborted) {
-    const rounds = gossip.neighbours().map(({ peer, round }) => `${peer}:${round}`).join()
+    const rounds = gossip
+      .neighbours()
+      .map(({ peer, round }) => `${peer}:${round}`)
+      .join()
     if (rounds !== seen) {
       seen = rounds
       emit({ event: 'consensus', neighbours: gossip.neighbours(), consensusDistance: gossip.consensus(x) })
@@ -466,7 +493,11 @@ async function stay(
   }
 }
 
-async function scrape(metrics: Metrics, host: Host, lag: ReturnType<typeof monitorEventLoopDelay>): Promise<string> {
+async function scrape(
+  metrics: Metrics,
+  host: Host,
+  lag: ReturnType<typeof monitorEventLoopDelay>,
+): Promise<string> {
   metrics.connectedPeers.set(host.getPeers().length)
   metrics.eventLoopLag.set(lag.percentile(99) / 1e9)
   metrics.residentMemory.set(process.memoryUsage.rss())

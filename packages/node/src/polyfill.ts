@@ -1,12 +1,14 @@
 /**
  * libp2p 2.10 uses Promise.withResolvers, which Node has from version 22. Import this before anything of libp2p.
  */
-Promise.withResolvers ??= function withResolvers<T>() {
+const promise = Promise as { withResolvers?: unknown }
+
+promise.withResolvers ??= function withResolvers<T>() {
   let resolve!: (value: T | PromiseLike<T>) => void
   let reject!: (reason?: unknown) => void
-  const promise = new Promise<T>((onResolve, onReject) => {
+  const made = new Promise<T>((onResolve, onReject) => {
     resolve = onResolve
     reject = onReject
   })
-  return { promise, resolve, reject }
+  return { promise: made, resolve, reject }
 }

@@ -20,7 +20,12 @@ export interface RoundReport {
   /** Undefined when the strategy is local. */
   readonly exchange: (MixReport & { readonly payloadBytes: number }) | undefined
   readonly validation: Evaluation | undefined
-  readonly seconds: { readonly train: number; readonly publish: number; readonly collect: number; readonly total: number }
+  readonly seconds: {
+    readonly train: number
+    readonly publish: number
+    readonly collect: number
+    readonly total: number
+  }
 }
 
 export interface RoundsInit {

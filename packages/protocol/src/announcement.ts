@@ -11,7 +11,10 @@ export type { Announcement, SignedAnnouncement } from './pb/messages.ts'
 /** Signatures say what they are for, so that no other signed bytes can pass for an announcement. */
 const DOMAIN = new TextEncoder().encode('comigs/announcement/1:')
 
-export async function signAnnouncement(announcement: Announcement, signer: Signer): Promise<SignedAnnouncement> {
+export async function signAnnouncement(
+  announcement: Announcement,
+  signer: Signer,
+): Promise<SignedAnnouncement> {
   const body = Announcement.encode(announcement)
   return { body, signature: await signer.sign(concat([DOMAIN, body])) }
 }
@@ -41,13 +44,18 @@ export function readAnnouncement(signed: SignedAnnouncement, rules: Announcement
   if (!equals(a.federation, rules.federation)) throw malformed('another federation')
   if (a.author.length === 0 || a.author.length > 128) throw malformed('no author')
   if (a.payloadHash.length !== 32 || a.copyHash.length !== 32) throw malformed('a hash that is not SHA-256')
-  if (!Number.isSafeInteger(a.epoch) || !Number.isSafeInteger(a.sequence)) throw malformed('epoch or sequence out of range')
+  if (!Number.isSafeInteger(a.epoch) || !Number.isSafeInteger(a.sequence))
+    throw malformed('epoch or sequence out of range')
   if (a.length === 0 || a.length > rules.maxPayloadBytes) throw malformed(`payload of ${a.length} bytes`)
   return a
 }
 
 /** The signature belongs to the author that the body names. */
-export async function verifyAnnouncement(signed: SignedAnnouncement, author: string, signer: Signer): Promise<boolean> {
+export async function verifyAnnouncement(
+  signed: SignedAnnouncement,
+  author: string,
+  signer: Signer,
+): Promise<boolean> {
   if (signed.signature.length > 128) return false
   return signer.verify(author, concat([DOMAIN, signed.body]), signed.signature)
 }
@@ -61,13 +69,19 @@ export function decodeSigned(data: Uint8Array): SignedAnnouncement {
   try {
     return SignedAnnouncement.decode(data)
   } catch (error) {
-    throw new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'announcement', reason: 'undecodable' }, { cause: error })
+    throw new ProtocolError(
+      { code: 'MESSAGE_MALFORMED', what: 'announcement', reason: 'undecodable' },
+      { cause: error },
+    )
   }
 }
 
 export const encodeSigned = (signed: SignedAnnouncement): Uint8Array => SignedAnnouncement.encode(signed)
 
 /** Whether `a` says more than `b` about the same author. */
-export function isNewer(a: Pick<Announcement, 'epoch' | 'sequence'>, b: Pick<Announcement, 'epoch' | 'sequence'>): boolean {
+export function isNewer(
+  a: Pick<Announcement, 'epoch' | 'sequence'>,
+  b: Pick<Announcement, 'epoch' | 'sequence'>,
+): boolean {
   return a.epoch > b.epoch || (a.epoch === b.epoch && a.sequence > b.sequence)
 }

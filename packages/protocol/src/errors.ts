@@ -1,16 +1,36 @@
 /** Everything that can go wrong in this package, by code. Callers branch on `detail.code`, never on text. */
 export type ProtocolErrorDetail =
   | { readonly code: 'MANIFEST_INVALID'; readonly field: string; readonly reason: string }
-  | { readonly code: 'MANIFEST_MISMATCH'; readonly field: string; readonly ours: string; readonly theirs: string }
+  | {
+      readonly code: 'MANIFEST_MISMATCH'
+      readonly field: string
+      readonly ours: string
+      readonly theirs: string
+    }
   | { readonly code: 'FEDERATION_UNEXPECTED'; readonly expected: string; readonly actual: string }
   | { readonly code: 'MESSAGE_MALFORMED'; readonly what: string; readonly reason: string }
   | { readonly code: 'PAYLOAD_MALFORMED'; readonly codec: string; readonly reason: string }
   | { readonly code: 'PAYLOAD_NON_FINITE'; readonly index: number }
-  | { readonly code: 'PAYLOAD_WRONG_HASH'; readonly peer: string; readonly expected: string; readonly actual: string }
-  | { readonly code: 'PAYLOAD_WRONG_LENGTH'; readonly peer: string; readonly expected: number; readonly actual: number }
+  | {
+      readonly code: 'PAYLOAD_WRONG_HASH'
+      readonly peer: string
+      readonly expected: string
+      readonly actual: string
+    }
+  | {
+      readonly code: 'PAYLOAD_WRONG_LENGTH'
+      readonly peer: string
+      readonly expected: number
+      readonly actual: number
+    }
   | { readonly code: 'PEER_REFUSED'; readonly peer: string; readonly what: string; readonly status: string }
   | { readonly code: 'PEER_TIMEOUT'; readonly peer: string; readonly what: string; readonly afterMs: number }
-  | { readonly code: 'PEER_UNREACHABLE'; readonly peer: string; readonly stage: ReachStage; readonly reason: string }
+  | {
+      readonly code: 'PEER_UNREACHABLE'
+      readonly peer: string
+      readonly stage: ReachStage
+      readonly reason: string
+    }
 
 /** How far we came towards a peer: no connection, no secure channel, or no common protocol. */
 export type ReachStage = 'dial' | 'handshake' | 'protocol'
@@ -53,5 +73,8 @@ function render(d: ProtocolErrorDetail): string {
   }
 }
 
-export const isProtocolError = (error: unknown, ...codes: ProtocolErrorDetail['code'][]): error is ProtocolError =>
+export const isProtocolError = (
+  error: unknown,
+  ...codes: ProtocolErrorDetail['code'][]
+): error is ProtocolError =>
   error instanceof ProtocolError && (codes.length === 0 || codes.includes(error.detail.code))

@@ -2,7 +2,13 @@ import { createHash } from 'node:crypto'
 import { toString } from 'uint8arrays/to-string'
 import { isProtocolError, ProtocolError } from './errors.ts'
 import { LIMITS } from './limits.ts'
-import { decodeManifest, encodeManifest, type Manifest, PROTOCOL_VERSION, requireSameManifest } from './manifest.ts'
+import {
+  decodeManifest,
+  encodeManifest,
+  type Manifest,
+  PROTOCOL_VERSION,
+  requireSameManifest,
+} from './manifest.ts'
 import {
   CopyAnswer,
   CopyRequest,
@@ -91,7 +97,8 @@ export function createExchange(init: ExchangeInit): Exchange {
 
   /** Compares what the other side said with ours; admits or refuses it. */
   const meet = (peer: string, theirs: Hello): Manifest | undefined => {
-    if (theirs.manifest.byteLength === 0 || ours === undefined || init.manifest === undefined) return undefined
+    if (theirs.manifest.byteLength === 0 || ours === undefined || init.manifest === undefined)
+      return undefined
     try {
       // Before parsing: a newer version may have fields that we do not know, and the difference should be named.
       requireSameManifest(init.manifest, looselyParsed(theirs.manifest) as Manifest)
@@ -100,7 +107,10 @@ export function createExchange(init: ExchangeInit): Exchange {
       throw error
     }
     admitted.add(peer)
-    init.onAdmitted(peer, theirs.addresses.filter((address) => address.length <= LIMITS.addressBytes))
+    init.onAdmitted(
+      peer,
+      theirs.addresses.filter((address) => address.length <= LIMITS.addressBytes),
+    )
     return init.manifest
   }
 
@@ -149,7 +159,9 @@ export function createExchange(init: ExchangeInit): Exchange {
   }
 
   const serveCopy = (message: Uint8Array, peer: string): Reply => {
-    const refuse = (status: Status): Reply => ({ header: CopyAnswer.encode({ status, length: 0, announcements: [] }) })
+    const refuse = (status: Status): Reply => ({
+      header: CopyAnswer.encode({ status, length: 0, announcements: [] }),
+    })
     if (!admitted.has(peer)) return refuse(Status.WRONG_FEDERATION)
     const { author } = CopyRequest.decode(message)
     if (author === '') {
@@ -160,7 +172,10 @@ export function createExchange(init: ExchangeInit): Exchange {
     if (held === undefined) return refuse(Status.NOT_FOUND)
     if (uploads > LIMITS.uploads) return refuse(Status.BUSY)
     const length = held.bytes.byteLength
-    return { header: CopyAnswer.encode({ status: Status.OK, length, announcements: [held.announcement] }), body: held.bytes }
+    return {
+      header: CopyAnswer.encode({ status: Status.OK, length, announcements: [held.announcement] }),
+      body: held.bytes,
+    }
   }
 
   const requireOk = (peer: string, what: string, status: Status): void => {
@@ -175,7 +190,10 @@ export function createExchange(init: ExchangeInit): Exchange {
   return {
     async start() {
       const hello = (message: Uint8Array, peer: string): Reply => {
-        meet(peer, decoded('hello', () => Hello.decode(message)))
+        meet(
+          peer,
+          decoded('hello', () => Hello.decode(message)),
+        )
         return { header: ownHello() }
       }
       const peers = (message: Uint8Array, peer: string): Reply => {
@@ -206,15 +224,25 @@ export function createExchange(init: ExchangeInit): Exchange {
     },
 
     async fetchPayload(peer, hash, length) {
-      const { body } = await request(peer, 'payload', PayloadRequest.encode({ hash, offset: 0 }), (header) => {
-        const answer = decoded('payload answer', () => PayloadAnswer.decode(header))
-        requireOk(peer, 'a payload', answer.status)
-        return requireLength(peer, length, answer.length)
-      })
+      const { body } = await request(
+        peer,
+        'payload',
+        PayloadRequest.encode({ hash, offset: 0 }),
+        (header) => {
+          const answer = decoded('payload answer', () => PayloadAnswer.decode(header))
+          requireOk(peer, 'a payload', answer.status)
+          return requireLength(peer, length, answer.length)
+        },
+      )
       const actual = sha256(body)
       const hex = (bytes: Uint8Array) => toString(bytes, 'base16')
       if (hex(actual) !== hex(hash)) {
-        throw new ProtocolError({ code: 'PAYLOAD_WRONG_HASH', peer, expected: hex(hash), actual: hex(actual) })
+        throw new ProtocolError({
+          code: 'PAYLOAD_WRONG_HASH',
+          peer,
+          expected: hex(hash),
+          actual: hex(actual),
+        })
       }
       return body
     },
@@ -270,6 +298,9 @@ function looselyParsed(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(bytes))
   } catch (error) {
-    throw new ProtocolError({ code: 'MANIFEST_INVALID', field: '(manifest)', reason: 'is not JSON' }, { cause: error })
+    throw new ProtocolError(
+      { code: 'MANIFEST_INVALID', field: '(manifest)', reason: 'is not JSON' },
+      { cause: error },
+    )
   }
 }

@@ -61,7 +61,11 @@ export interface GossipInit {
 export interface MixReport {
   /** To be added to x. */
   readonly increment: Float32Array
-  readonly mixedWith: readonly { readonly peer: string; readonly ageRounds: number; readonly weight: number }[]
+  readonly mixedWith: readonly {
+    readonly peer: string
+    readonly ageRounds: number
+    readonly weight: number
+  }[]
   readonly leftOut: readonly { readonly peer: string; readonly reason: 'stale' }[]
   /** |x - m| / |m - init| before mixing; undefined while nothing was learnt. */
   readonly consensusDistance: number | undefined
@@ -110,7 +114,8 @@ const STALE_ROUNDS = FRESH_ROUNDS + 6
 const FORGOTTEN_ROUNDS = 100
 
 /** The topic of a federation's announcements. One cell: everyone. */
-export const announcementTopic = (federation: string): string => `/comigs/${PROTOCOL_VERSION}/${federation.slice(0, 32)}/a`
+export const announcementTopic = (federation: string): string =>
+  `/comigs/${PROTOCOL_VERSION}/${federation.slice(0, 32)}/a`
 
 /**
  * Delta gossip (CHOCO-SGD, arXiv 1902.00340): each peer publishes the compressed change of its public copy, everyone
@@ -128,7 +133,12 @@ export function createGossip(init: GossipInit): Gossip {
   }
   const copies = new Map<string, Copy>()
   const pulls = new Map<string, { wanted: Announcement; signed: SignedAnnouncement }>()
-  const limiter = new RateLimiter(clock, LIMITS.announcementBurst, LIMITS.announcementIntervalMs, 4 * LIMITS.copies)
+  const limiter = new RateLimiter(
+    clock,
+    LIMITS.announcementBurst,
+    LIMITS.announcementIntervalMs,
+    4 * LIMITS.copies,
+  )
   const patience = new Patience(clock)
   const arrivals = new Set<() => void>()
   let own: OwnState = init.restored ?? {
@@ -239,10 +249,19 @@ export function createGossip(init: GossipInit): Gossip {
         const { announcement: signed, bytes } = await exchange.fetchCopy(donor, author, 4 * initial.length)
         const announced = readAnnouncement(signed, rules)
         if (announced.author !== author || !(await verifyAnnouncement(signed, author, signer))) {
-          throw new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'copy', reason: 'not signed by its author' })
+          throw new ProtocolError({
+            code: 'MESSAGE_MALFORMED',
+            what: 'copy',
+            reason: 'not signed by its author',
+          })
         }
         if (!equals(sha256(bytes), announced.copyHash)) {
-          throw new ProtocolError({ code: 'PAYLOAD_WRONG_HASH', peer: donor, expected: 'the announced', actual: 'another' })
+          throw new ProtocolError({
+            code: 'PAYLOAD_WRONG_HASH',
+            peer: donor,
+            expected: 'the announced',
+            actual: 'another',
+          })
         }
         const known = copies.get(author)
         if (known !== undefined && !isNewer(announced, known.announced)) return
@@ -255,7 +274,7 @@ export function createGossip(init: GossipInit): Gossip {
         refuse(reasonOf(error), donor, error instanceof Error ? error.message : String(error))
       }
     }
-    throw failure
+    throw failure as Error
   }
 
   const decodeFull = (payload: Uint8Array): Float32Array => {
@@ -279,8 +298,15 @@ export function createGossip(init: GossipInit): Gossip {
   const consensus = (x: Float32Array): number | undefined => {
     const living = alive()
     if (living.length === 0) return undefined
-    const followed = inOrder([...living.map(([peer, { values }]) => [peer, values] as const), [wire.self, own.copy]])
-    return consensusDistance(x, followed.map(([, values]) => values), initial)
+    const followed = inOrder([
+      ...living.map(([peer, { values }]) => [peer, values] as const),
+      [wire.self, own.copy],
+    ])
+    return consensusDistance(
+      x,
+      followed.map(([, values]) => values),
+      initial,
+    )
   }
 
   const announce = async (
@@ -416,7 +442,8 @@ export function createGossip(init: GossipInit): Gossip {
     holdings: {
       payload(hash) {
         if (own.payload.byteLength > 0 && equals(sha256(own.payload), hash)) return own.payload
-        for (const { announced, payload } of copies.values()) if (equals(announced.payloadHash, hash)) return payload
+        for (const { announced, payload } of copies.values())
+          if (equals(announced.payloadHash, hash)) return payload
         return undefined
       },
       copy(author) {
@@ -434,7 +461,11 @@ export function createGossip(init: GossipInit): Gossip {
     },
 
     neighbours: () =>
-      inOrder([...copies]).map(([peer, copy]) => ({ peer, round: copy.announced.round, ageRounds: age(copy) })),
+      inOrder([...copies]).map(([peer, copy]) => ({
+        peer,
+        round: copy.announced.round,
+        ageRounds: age(copy),
+      })),
   }
 }
 

@@ -16,7 +16,12 @@ const manifestSchema = z.strictObject({
   /** For people. */
   name: z.string().min(1).max(64),
   /** The frozen base that all share: hashes of its files. */
-  base: z.strictObject({ name: z.string().min(1).max(64), weights: sha256, config: sha256, tokenizer: sha256 }),
+  base: z.strictObject({
+    name: z.string().min(1).max(64),
+    weights: sha256,
+    config: sha256,
+    tokenizer: sha256,
+  }),
   /** LoRA on attention and MLP linears; its shape decides what is shared. */
   lora: z.strictObject({ rank: positive.max(256), alpha: z.number().positive() }),
   /** Length of the flat vector that is gossiped: attention LoRA and generalist. */
@@ -50,7 +55,8 @@ export function parseManifest(value: unknown): Manifest {
     const issue = parsed.error.issues[0]!
     const unknown = issue.code === 'unrecognized_keys' ? issue.keys.join(', ') : undefined
     const field = [...issue.path, ...(unknown === undefined ? [] : [unknown])].join('.') || '(manifest)'
-    const reason = unknown === undefined ? `is wrong: ${issue.message.toLowerCase()}` : 'is not known to this version'
+    const reason =
+      unknown === undefined ? `is wrong: ${issue.message.toLowerCase()}` : 'is not known to this version'
     throw new ProtocolError({ code: 'MANIFEST_INVALID', field, reason })
   }
   const manifest = parsed.data
@@ -67,7 +73,10 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (error) {
-    throw new ProtocolError({ code: 'MANIFEST_INVALID', field: '(manifest)', reason: 'is not JSON' }, { cause: error })
+    throw new ProtocolError(
+      { code: 'MANIFEST_INVALID', field: '(manifest)', reason: 'is not JSON' },
+      { cause: error },
+    )
   }
   return parseManifest(value)
 }
@@ -107,4 +116,5 @@ function firstDifference(
   return { field: path.join('.'), ours: show(ours), theirs: show(theirs) }
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null

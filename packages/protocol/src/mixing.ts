@@ -26,7 +26,11 @@ export interface Neighbour {
  * @param neighbours - in a fixed order (peer id), so that sums are the same on every run
  * @returns what to add to x_i
  */
-export function mixingIncrement(own: Float32Array, neighbours: readonly Neighbour[], gamma: number): Float32Array {
+export function mixingIncrement(
+  own: Float32Array,
+  neighbours: readonly Neighbour[],
+  gamma: number,
+): Float32Array {
   const sum = new Float64Array(own.length)
   for (const { copy, weight } of neighbours) {
     for (let k = 0; k < own.length; k++) sum[k]! += weight * (copy[k]! - own[k]!)
@@ -52,7 +56,11 @@ export function distance(a: Float32Array, b: Float32Array): number {
  * Consensus distance: `|x_i - m| / |m - init|`, m the mean of the followed copies, own included. Disagreement in units of
  * what the swarm has learnt. Undefined while nothing was learnt.
  */
-export function consensusDistance(x: Float32Array, copies: readonly Float32Array[], initial: Float32Array): number | undefined {
+export function consensusDistance(
+  x: Float32Array,
+  copies: readonly Float32Array[],
+  initial: Float32Array,
+): number | undefined {
   const centre = mean(copies)
   const learnt = distance(centre, initial)
   return learnt === 0 ? undefined : distance(x, centre) / learnt

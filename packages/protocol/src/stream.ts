@@ -12,20 +12,17 @@ const flat = (frame: Frame): Uint8Array => (frame instanceof Uint8ArrayList ? fr
 /** Calls `give up` when `touch` was not called for the progress timeout. */
 function watch(clock: Clock, giveUp: () => void): { touch(): void; stop(): void } {
   const done = new AbortController()
-  let touched = true
-  void (async () => {
-    while (!done.signal.aborted) {
-      touched = false
-      await clock.sleep(LIMITS.progressTimeoutMs, done.signal)
-      if (!touched && !done.signal.aborted) {
-        giveUp()
-        return
-      }
-    }
-  })()
+  let touches = 0
+  const wait = async (before: number): Promise<void> => {
+    await clock.sleep(LIMITS.progressTimeoutMs, done.signal)
+    if (done.signal.aborted) return
+    if (touches === before) giveUp()
+    else await wait(touches)
+  }
+  void wait(0)
   return {
     touch: () => {
-      touched = true
+      touches++
     },
     stop: () => {
       done.abort()
@@ -60,10 +57,15 @@ export async function ask(
   options: AskOptions,
 ): Promise<Answer> {
   const stream = await openWithin(wire, clock, peer, protocol, options.signal)
-  const timeout = new ProtocolError({ code: 'PEER_TIMEOUT', peer, what: protocol, afterMs: LIMITS.progressTimeoutMs })
-  let timedOut = false
+  const timeout = new ProtocolError({
+    code: 'PEER_TIMEOUT',
+    peer,
+    what: protocol,
+    afterMs: LIMITS.progressTimeoutMs,
+  })
+  const late = new AbortController()
   const watchdog = watch(clock, () => {
-    timedOut = true
+    late.abort()
     stream.abort(timeout)
   })
   const onAbort = () => {
@@ -71,14 +73,18 @@ export async function ask(
   }
   options.signal?.addEventListener('abort', onAbort)
   try {
-    return await pipe([request], (source) => lp.encode(source), stream, (source) =>
-      readAnswer(source, peer, options, () => {
-        watchdog.touch()
-      }),
+    return await pipe(
+      [request],
+      (source) => lp.encode(source),
+      stream,
+      (source) =>
+        readAnswer(source, peer, options, () => {
+          watchdog.touch()
+        }),
     )
   } catch (error) {
     stream.abort(error instanceof Error ? error : new Error(String(error)))
-    if (timedOut) throw timeout
+    if (late.signal.aborted) throw timeout
     throw error
   } finally {
     watchdog.stop()
@@ -136,7 +142,9 @@ async function openWithin(
     late.abort()
   })
   try {
-    return await wire.open(peer, protocol, { signal: signal ? AbortSignal.any([signal, late.signal]) : late.signal })
+    return await wire.open(peer, protocol, {
+      signal: signal ? AbortSignal.any([signal, late.signal]) : late.signal,
+    })
   } finally {
     opened.abort()
   }

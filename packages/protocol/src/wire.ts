@@ -21,7 +21,11 @@ export interface Wire {
   /** Peers with an open connection. */
   connected(): readonly string[]
   /** Opens a stream, dialling when an address is known. Throws ProtocolError `PEER_UNREACHABLE`. */
-  open(peer: string, protocol: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<WireStream>
+  open(
+    peer: string,
+    protocol: string,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<WireStream>
   /** Answers streams of a protocol. What the handler throws aborts the stream and nothing else. */
   handle(protocol: string, handler: (stream: WireStream, peer: string) => Promise<void>): Promise<void>
   unhandle(protocol: string): Promise<void>

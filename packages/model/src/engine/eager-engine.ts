@@ -48,7 +48,9 @@ export function createEagerEngine(name: EngineName, backend: string, device: str
             for (const key of step.reads) tensors[key] = array(key)
             for (const [key, spec] of Object.entries(step.inputs)) tensors[key] = tensorOf(spec, values[key]!)
             // A result may be an argument handed through: a copy of its own keeps ownership simple.
-            const made = Object.entries(step.build(tensors)).map(([key, tensor]) => [key, tf.clone(tensor)] as const)
+            const made = Object.entries(step.build(tensors)).map(
+              ([key, tensor]) => [key, tf.clone(tensor)] as const,
+            )
             return Object.fromEntries(made)
           })
           const returned: Record<string, Float32Array> = {}

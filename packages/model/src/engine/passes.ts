@@ -100,8 +100,13 @@ function rewrite(graph: Graph, replacement: (node: Node) => Value | undefined): 
   return { ...graph, nodes, outputs: redirectedOutputs(graph, redirect) }
 }
 
-function redirected(inputs: Record<string, Value>, redirect: ReadonlyMap<Value, Value>): Record<string, Value> {
-  return Object.fromEntries(Object.entries(inputs).map(([name, value]) => [name, redirect.get(value) ?? value]))
+function redirected(
+  inputs: Record<string, Value>,
+  redirect: ReadonlyMap<Value, Value>,
+): Record<string, Value> {
+  return Object.fromEntries(
+    Object.entries(inputs).map(([name, value]) => [name, redirect.get(value) ?? value]),
+  )
 }
 
 function redirectedOutputs(graph: Graph, redirect: ReadonlyMap<Value, Value>): Map<string, Value> {

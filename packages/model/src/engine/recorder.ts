@@ -4,7 +4,6 @@ import type { DType, Graph, HostArray, Node, TensorSpec, Value } from './graph.t
 import { KERNELS } from './onnx/kernels.ts'
 import { RECORDER_BACKEND } from '../ops/operator.ts'
 
-
 type DataId = object
 interface TensorInfo {
   readonly dataId: DataId
@@ -39,7 +38,7 @@ class Recorder extends tf.KernelBackend {
     const value: Value = { id: this.#nextId++, ...spec, origin: { kind: 'input', name } }
     this.#inputs.push(value)
     const { dataId, shape, dtype } = this.#info(value)
-    return tf.engine().makeTensorFromDataId(dataId, shape, dtype, this)
+    return tf.engine().makeTensorFromTensorInfo({ dataId, shape, dtype }, this)
   }
 
   valueBehind(tensor: { dataId: DataId }): Value {
@@ -85,9 +84,21 @@ class Recorder extends tf.KernelBackend {
     return dataId
   }
 
-  override move(dataId: DataId, values: tf.BackendValues, shape: number[], dtype: tf.DataType, refs: number): void {
-    const data = dtype === 'float32' ? Float32Array.from(values as ArrayLike<number>) : intArray(values, dtype)
-    const value: Value = { id: this.#nextId++, shape, dtype: dtype as DType, origin: { kind: 'constant', data } }
+  override move(
+    dataId: DataId,
+    values: tf.BackendValues,
+    shape: number[],
+    dtype: tf.DataType,
+    refs: number,
+  ): void {
+    const data =
+      dtype === 'float32' ? Float32Array.from(values as ArrayLike<number>) : intArray(values, dtype)
+    const value: Value = {
+      id: this.#nextId++,
+      shape,
+      dtype: dtype as DType,
+      origin: { kind: 'constant', data },
+    }
     this.#values.set(dataId, { value, refs })
   }
 
@@ -148,7 +159,9 @@ class Recorder extends tf.KernelBackend {
 }
 
 function intArray(values: tf.BackendValues, dtype: tf.DataType): HostArray {
-  return dtype === 'bool' ? Uint8Array.from(values as ArrayLike<number>) : Int32Array.from(values as ArrayLike<number>)
+  return dtype === 'bool'
+    ? Uint8Array.from(values as ArrayLike<number>)
+    : Int32Array.from(values as ArrayLike<number>)
 }
 
 let recorder: Recorder | undefined
@@ -165,7 +178,7 @@ function theRecorder(): Recorder {
       kernelFunc: ({ inputs, attrs }) => {
         const values: Record<string, Value> = {}
         for (const [name, tensor] of Object.entries(inputs)) {
-          if (tensor !== undefined && tensor !== null) values[name] = backend.valueBehind(tensor as TensorInfo)
+          if (tensor !== undefined) values[name] = backend.valueBehind(tensor)
         }
         const made = kernel.shape(values, attrs ?? {})
         if ('alias' in made) return backend.alias(made.alias)
@@ -200,13 +213,17 @@ export function record(
     backend.begin(name)
     const outputs = new Map<string, Value>()
     tf.tidy(() => {
-      const tensors = Object.fromEntries(Object.entries(inputs).map(([key, spec]) => [key, backend.declare(key, spec)]))
-      for (const [key, tensor] of Object.entries(build(tensors))) outputs.set(key, backend.valueBehind(tensor))
+      const tensors = Object.fromEntries(
+        Object.entries(inputs).map(([key, spec]) => [key, backend.declare(key, spec)]),
+      )
+      for (const [key, tensor] of Object.entries(build(tensors)))
+        outputs.set(key, backend.valueBehind(tensor))
     })
     return backend.end(outputs)
   } catch (error) {
     const missing = /Kernel '([^']+)' not registered/.exec(error instanceof Error ? error.message : '')
-    if (missing !== null) throw new ModelError({ code: 'KERNEL_UNSUPPORTED', kernel: missing[1]!, engine: 'onnx' })
+    if (missing !== null)
+      throw new ModelError({ code: 'KERNEL_UNSUPPORTED', kernel: missing[1]!, engine: 'onnx' })
     throw error
   } finally {
     if (previous !== undefined) void tf.setBackend(previous)

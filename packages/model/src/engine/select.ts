@@ -28,12 +28,14 @@ export const ENGINES: readonly EngineName[] = ['onnx', 'tensorflow', 'cpu']
  */
 export async function selectEngine({ engine, threads = 1 }: EngineOptions): Promise<SelectedEngine> {
   tf.enableProdMode()
-  if (engine !== 'auto') return { engine: await LOADERS[engine](threads), reason: `asked for with --engine ${engine}` }
+  if (engine !== 'auto')
+    return { engine: await LOADERS[engine](threads), reason: `asked for with --engine ${engine}` }
   const failures: string[] = []
   for (const name of ['onnx', 'tensorflow'] as const) {
     try {
       const loaded = await LOADERS[name](threads)
-      const reason = failures.length === 0 ? 'the fastest here' : `the best that loads (${failures.join('; ')})`
+      const reason =
+        failures.length === 0 ? 'the fastest here' : `the best that loads (${failures.join('; ')})`
       return { engine: loaded, reason }
     } catch (error) {
       failures.push(error instanceof Error ? error.message : String(error))
@@ -83,6 +85,9 @@ async function optionalImport(engine: EngineName, name: string): Promise<Record<
     return module.default ?? module
   } catch (error) {
     const reason = error instanceof Error ? error.message.split('\n')[0]! : String(error)
-    throw new ModelError({ code: 'ENGINE_UNAVAILABLE', engine, reason: `${name} does not load: ${reason}` }, { cause: error })
+    throw new ModelError(
+      { code: 'ENGINE_UNAVAILABLE', engine, reason: `${name} does not load: ${reason}` },
+      { cause: error },
+    )
   }
 }

@@ -45,6 +45,9 @@ export function adamw(
   decay: tf.Tensor,
   options: AdamWOptions,
 ): AdamWState {
-  const [parameters, first, second] = run({ ...state, gradient, learningRate, correction, decay }, { ...options })
+  const [parameters, first, second] = run(
+    { ...state, gradient, learningRate, correction, decay },
+    { ...options },
+  )
   return { parameters: parameters as tf.Tensor1D, first: first as tf.Tensor1D, second: second as tf.Tensor1D }
 }

@@ -7,7 +7,7 @@ const run = defineOperator({
   gradient: {
     inputsToSave: ['ids', 'table'],
     gradFunc: (dy, saved) => ({
-      table: () => runGrad({ dy: dy as tf.Tensor, ids: saved[0]! }, { rows: saved[1]!.shape[0]! })[0]!,
+      table: () => runGrad({ dy: dy as tf.Tensor, ids: saved[0]! }, { rows: saved[1]!.shape[0] })[0]!,
     }),
   },
 })

@@ -13,7 +13,12 @@ export interface GemmOptions {
 const run = defineOperator({
   kernel: 'comigs.Gemm',
   compose: ({ a, b, c }, { alpha, transposeA, transposeB }) => {
-    let product: tf.Tensor = tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D, transposeA as boolean, transposeB as boolean)
+    let product: tf.Tensor = tf.matMul(
+      a as tf.Tensor2D,
+      b as tf.Tensor2D,
+      transposeA as boolean,
+      transposeB as boolean,
+    )
     if (alpha !== 1) product = tf.mul(product, alpha as number)
     return c === undefined ? product : tf.add(product, c)
   },

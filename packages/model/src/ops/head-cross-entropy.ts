@@ -13,11 +13,11 @@ const run = defineOperator({
     const { gradX, gradW } = attrs as unknown as HeadAttrs
     const logits = tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D, false, true) // [N, V]
     const logProbs = tf.logSoftmax(logits)
-    const oneHot = tf.cast(tf.oneHot(targets as tf.Tensor1D, w!.shape[0]!, 1, 0, 'int32'), 'float32')
+    const oneHot = tf.cast(tf.oneHot(targets as tf.Tensor1D, w!.shape[0], 1, 0, 'int32'), 'float32')
     const loss = tf.neg(tf.sum(tf.mul(tf.sum(tf.mul(logProbs, oneHot), 1), weights!)))
     const nothing = tf.scalar(0)
     if (!gradX && !gradW) return [loss, nothing, nothing]
-    const dLogits = tf.mul(tf.sub(tf.exp(logProbs), oneHot), tf.expandDims(weights!, 1)) as tf.Tensor2D
+    const dLogits = tf.mul<tf.Tensor2D>(tf.sub(tf.exp(logProbs), oneHot), tf.expandDims(weights!, 1))
     return [
       loss,
       gradX ? tf.matMul(dLogits, w as tf.Tensor2D) : nothing,

@@ -23,18 +23,21 @@ export interface Operator {
 }
 
 /** Makes an operator known to tfjs and returns the function that runs it. */
-export function defineOperator(operator: Operator): (inputs: Record<string, tf.Tensor>, attrs?: Attrs) => tf.Tensor[] {
+export function defineOperator(
+  operator: Operator,
+): (inputs: Record<string, tf.Tensor>, attrs?: Attrs) => tf.Tensor[] {
   const { kernel, compose, gradient, composed = false } = operator
   for (const backendName of composed ? [...EAGER_BACKENDS, RECORDER_BACKEND] : EAGER_BACKENDS) {
     tf.registerKernel({
       kernelName: kernel,
       backendName,
-      kernelFunc: ({ inputs, attrs }) => tf.tidy(() => compose(inputs as Record<string, tf.Tensor>, attrs ?? {})),
+      kernelFunc: ({ inputs, attrs }) =>
+        tf.tidy(() => compose(inputs as Record<string, tf.Tensor>, attrs ?? {})),
     })
   }
   if (gradient !== undefined) tf.registerGradient({ kernelName: kernel, ...gradient })
   return (inputs, attrs = {}) => {
-    const result: unknown = tf.engine().runKernel(kernel, inputs as tf.NamedTensorMap, attrs as tf.NamedAttrMap)
+    const result: unknown = tf.engine().runKernel(kernel, inputs, attrs as tf.NamedAttrMap)
     return Array.isArray(result) ? (result as tf.Tensor[]) : [result as tf.Tensor]
   }
 }

@@ -10,7 +10,9 @@ import { addPretrainCommand } from './pretrain-command.ts'
 import { addSwarmCommand } from './swarm-command.ts'
 
 const program = new Command('comigs-peer')
-  .description('Train a language model together, peer to peer, and end with a personal one. Your text never leaves this machine.')
+  .description(
+    'Train a language model together, peer to peer, and end with a personal one. Your text never leaves this machine.',
+  )
   .version(VERSION)
   .configureHelp({ showGlobalOptions: true })
   .exitOverride()
@@ -31,7 +33,9 @@ process.exit()
 function report(error: unknown): number {
   if (isCommanderError(error)) return error.exitCode === 0 ? EXIT.ok : EXIT.usage // commander has said it already
   const code = isCoded(error) ? ` [${error.detail.code}]` : ''
-  process.stderr.write(`${pc.red('error')}${code}: ${error instanceof Error ? error.message : String(error)}\n`)
+  process.stderr.write(
+    `${pc.red('error')}${code}: ${error instanceof Error ? error.message : String(error)}\n`,
+  )
   if (!isCoded(error) && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)
   return exitCodeOf(error)
 }

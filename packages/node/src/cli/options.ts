@@ -4,13 +4,19 @@ import type { PeerConfig } from '../peer.ts'
 /** Every option can also stand in the environment, as COMIGS_PEER_ and its name in capitals. */
 export function option(flags: string, description: string): Option {
   const made = new Option(flags, description)
-  return made.env(`COMIGS_PEER_${made.attributeName().replace(/([A-Z])/g, '_$1').toUpperCase()}`)
+  return made.env(
+    `COMIGS_PEER_${made
+      .attributeName()
+      .replace(/([A-Z])/g, '_$1')
+      .toUpperCase()}`,
+  )
 }
 
 export function wholeNumber(minimum: number) {
   return (text: string): number => {
     const value = Number(text)
-    if (!Number.isInteger(value) || value < minimum) throw new InvalidArgumentError(`expected a whole number from ${minimum}`)
+    if (!Number.isInteger(value) || value < minimum)
+      throw new InvalidArgumentError(`expected a whole number from ${minimum}`)
     return value
   }
 }
@@ -23,7 +29,9 @@ export function list(text: string, previous: readonly string[] | undefined): str
 export const shared = {
   json: () => option('--json', 'one JSON object a line on stdout, nothing else'),
   logLevel: () =>
-    option('--log-level <level>', 'what goes to stderr').choices(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
+    option('--log-level <level>', 'what goes to stderr')
+      .choices(['debug', 'info', 'warn', 'error', 'silent'])
+      .default('warn'),
   engine: () =>
     option('--engine <name>', 'what computes').choices(['auto', 'onnx', 'tensorflow', 'cpu']).default('auto'),
   threads: () => option('--threads <n>', 'threads of one operator').argParser(wholeNumber(1)).default(1),
@@ -31,16 +39,20 @@ export const shared = {
   state: () => option('--state <folder>', 'where key, checkpoint and copies are kept').default('.comigs'),
   batch: () => option('--batch <n>', 'sequences in a batch').argParser(wholeNumber(1)).default(8),
   context: () => option('--context <n>', 'tokens of a sequence').argParser(wholeNumber(8)).default(128),
-  seed: () => option('--seed <n>', 'seed of everything random that is this peer\'s own').argParser(wholeNumber(0)),
+  seed: () =>
+    option('--seed <n>', "seed of everything random that is this peer's own").argParser(wholeNumber(0)),
   rounds: () => option('--rounds <n>', 'stop after this round (default: never)').argParser(wholeNumber(1)),
   strategy: () =>
-    option('--strategy <name>', 'comigs: exchange the generalist; local: train alone').choices(['comigs', 'local']).default('comigs'),
+    option('--strategy <name>', 'comigs: exchange the generalist; local: train alone')
+      .choices(['comigs', 'local'])
+      .default('comigs'),
 } as const
 
 /** host:port, or just a port. */
 export function httpAddress(text: string): PeerConfig['http'] {
   const match = /^(?:(?:\[([^\]]+)\]|([^:]+)):)?(\d+)$/.exec(text)
   const port = Number(match?.[3])
-  if (match === null || port > 65_535) throw new InvalidArgumentError('expected host:port, such as 127.0.0.1:9464')
+  if (match === null || port > 65_535)
+    throw new InvalidArgumentError('expected host:port, such as 127.0.0.1:9464')
   return { host: match[1] ?? match[2] ?? '127.0.0.1', port }
 }

@@ -31,10 +31,14 @@ function describe(event: PeerEvent): string[] {
     case 'engine':
       return [`engine      ${event.engine}: ${event.device} (${event.reason})`]
     case 'federation':
-      return [`federation  ${event.name} ${pc.dim(event.federation.slice(0, 16))}${event.isNew ? ' (new)' : ''}`]
+      return [
+        `federation  ${event.name} ${pc.dim(event.federation.slice(0, 16))}${event.isNew ? ' (new)' : ''}`,
+      ]
     case 'data': {
       const { train, valid, test } = event.tokens
-      return [`text        ${count(train)} tokens to learn from, ${count(valid)} to validate, ${count(test)} to test`]
+      return [
+        `text        ${count(train)} tokens to learn from, ${count(valid)} to validate, ${count(test)} to test`,
+      ]
     }
     case 'start':
       return event.round === 0 ? [] : [`resuming    after round ${event.round}`]
@@ -50,7 +54,9 @@ function describe(event: PeerEvent): string[] {
       return [roundLine(event)]
     case 'result':
       return [
-        pc.bold(`result      test perplexity ${number(event.test.perplexity)}, the base's ${number(event.baseTest.perplexity)}`),
+        pc.bold(
+          `result      test perplexity ${number(event.test.perplexity)}, the base's ${number(event.baseTest.perplexity)}`,
+        ),
         ...event.test.groups.map((group) => `            ${group.name}: ${number(group.perplexity)}`),
       ]
     case 'staying':
@@ -64,7 +70,9 @@ function roundLine(event: RoundEvent): string {
   const parts = [
     `round ${String(event.round).padStart(5)}`,
     `train ${event.trainLoss.toFixed(3)}`,
-    event.validPerplexity === undefined ? ''.padEnd(16) : `valid ppl ${number(event.validPerplexity).padStart(6)}`,
+    event.validPerplexity === undefined
+      ? ''.padEnd(16)
+      : `valid ppl ${number(event.validPerplexity).padStart(6)}`,
     `mixed with ${event.mixedWith}`,
     event.consensusDistance === undefined ? '' : `distance ${event.consensusDistance.toFixed(3)}`,
     `${count(Math.round(event.tokensPerSecond))} tok/s`,
@@ -75,7 +83,8 @@ function roundLine(event: RoundEvent): string {
 
 /** What another person types to join. */
 function invitation(addresses: readonly string[]): string {
-  const address = addresses.find((one) => !one.includes('/127.0.0.1/') && !one.includes('/::1/')) ?? addresses[0]
+  const address =
+    addresses.find((one) => !one.includes('/127.0.0.1/') && !one.includes('/::1/')) ?? addresses[0]
   return address === undefined
     ? 'others cannot join: this peer listens nowhere'
     : `to join     comigs-peer --bootstrap ${address} --data <your text>`

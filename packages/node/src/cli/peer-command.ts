@@ -9,7 +9,10 @@ import { stopSignal } from './stop-signal.ts'
 /** Every interface, a port of the system's choice. */
 const LISTEN = '/ip4/0.0.0.0/tcp/0'
 
-interface Flags extends Omit<PeerConfig, 'data' | 'rounds' | 'bootstrap' | 'listen' | 'announce' | 'httpNames'> {
+interface Flags extends Omit<
+  PeerConfig,
+  'data' | 'rounds' | 'bootstrap' | 'listen' | 'announce' | 'httpNames'
+> {
   readonly bootstrap?: string[]
   readonly listen?: string[]
   readonly announce?: string[]
@@ -26,9 +29,15 @@ interface Flags extends Omit<PeerConfig, 'data' | 'rounds' | 'bootstrap' | 'list
 /** `comigs-peer` itself: one peer. */
 export function addPeerCommand(program: Command): void {
   program
-    .addOption(option('--bootstrap <address...>', 'peers to join through, as they print themselves').argParser(list))
+    .addOption(
+      option('--bootstrap <address...>', 'peers to join through, as they print themselves').argParser(list),
+    )
     .addOption(option('--federation <hash>', 'join only this federation (or what begins so)'))
-    .addOption(option('--data <path...>', 'your text: files and folders of .txt, .md, or .gz of these').argParser(list))
+    .addOption(
+      option('--data <path...>', 'your text: files and folders of .txt, .md, or .gz of these').argParser(
+        list,
+      ),
+    )
     .addOption(option('--train <path...>', 'or three sets of your own: to learn from,').argParser(list))
     .addOption(option('--valid <path...>', '  to choose between experts by,').argParser(list))
     .addOption(option('--test <path...>', '  to be judged on').argParser(list))
@@ -36,23 +45,47 @@ export function addPeerCommand(program: Command): void {
     .addOption(shared.state())
     .addOption(shared.base())
     .addOption(option('--manifest <file>', 'start (or join) the federation that this file describes'))
-    .addOption(option('--experts <n>', 'experts of this peer, the generalist included').argParser(wholeNumber(1)).default(2))
+    .addOption(
+      option('--experts <n>', 'experts of this peer, the generalist included')
+        .argParser(wholeNumber(1))
+        .default(2),
+    )
     .addOption(shared.batch())
     .addOption(shared.context())
     .addOption(shared.rounds())
-    .addOption(option('--wait-for-peers <n>', 'train only when so many others are there').argParser(wholeNumber(0)).default(0))
+    .addOption(
+      option('--wait-for-peers <n>', 'train only when so many others are there')
+        .argParser(wholeNumber(0))
+        .default(0),
+    )
     .addOption(option('--stay', 'keep serving after the last round').default(false))
-    .addOption(option('--evaluate-every <n>', 'rounds between looks at the validation loss').argParser(wholeNumber(1)).default(1))
-    .addOption(option('--evaluate-batches <n>', 'batches of such a look').argParser(wholeNumber(1)).default(4))
+    .addOption(
+      option('--evaluate-every <n>', 'rounds between looks at the validation loss')
+        .argParser(wholeNumber(1))
+        .default(1),
+    )
+    .addOption(
+      option('--evaluate-batches <n>', 'batches of such a look').argParser(wholeNumber(1)).default(4),
+    )
     .addOption(shared.strategy())
     .addOption(shared.seed())
     .addOption(shared.engine())
     .addOption(shared.threads())
-    .addOption(option('--listen <address...>', `multiaddrs to listen on (default: ${LISTEN})`).argParser(list))
-    .addOption(option('--announce <address...>', 'further multiaddrs at which others reach us').argParser(list))
-    .addOption(option('--crowded', 'many peers share this machine\'s address').default(false))
-    .addOption(option('--http <host:port>', 'metrics and status').argParser(httpAddress).default({ host: '127.0.0.1', port: 0 }, '127.0.0.1:0'))
-    .addOption(option('--http-names <name...>', 'further names that HTTP requests may call us by').argParser(list))
+    .addOption(
+      option('--listen <address...>', `multiaddrs to listen on (default: ${LISTEN})`).argParser(list),
+    )
+    .addOption(
+      option('--announce <address...>', 'further multiaddrs at which others reach us').argParser(list),
+    )
+    .addOption(option('--crowded', "many peers share this machine's address").default(false))
+    .addOption(
+      option('--http <host:port>', 'metrics and status')
+        .argParser(httpAddress)
+        .default({ host: '127.0.0.1', port: 0 }, '127.0.0.1:0'),
+    )
+    .addOption(
+      option('--http-names <name...>', 'further names that HTTP requests may call us by').argParser(list),
+    )
     .addOption(option('--http-token <token>', 'needed to listen for HTTP off loopback'))
     .addOption(shared.json())
     .addOption(shared.logLevel())
@@ -72,7 +105,8 @@ export function addPeerCommand(program: Command): void {
 }
 
 function dataSource({ data, train, valid, test }: Flags): DataSource {
-  if (train !== undefined && valid !== undefined && test !== undefined && data === undefined) return { train, valid, test }
+  if (train !== undefined && valid !== undefined && test !== undefined && data === undefined)
+    return { train, valid, test }
   if (data !== undefined && train === undefined && valid === undefined && test === undefined) return { data }
   const reason = 'is needed: your text, or --train, --valid and --test together'
   throw new NodeError({ code: 'OPTION_INVALID', option: '--data', value: (data ?? []).join(' '), reason })

@@ -1,3 +1,4 @@
+import type * as Model from '@comigs/model'
 import type { DataSource, EngineName, ModelConfig } from '@comigs/model'
 import type { Command } from 'commander'
 import { appendFile, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
@@ -34,8 +35,12 @@ const WEIGHT_DECAY = 0.1
 export function addPretrainCommand(program: Command): void {
   program
     .command('pretrain')
-    .description('Train a small GPT-2 from scratch, as a base for federations. Can be stopped and goes on where it was.')
-    .addOption(option('--data <folder>', 'a folder with one *.train.txt.gz and one *.valid.txt').makeOptionMandatory())
+    .description(
+      'Train a small GPT-2 from scratch, as a base for federations. Can be stopped and goes on where it was.',
+    )
+    .addOption(
+      option('--data <folder>', 'a folder with one *.train.txt.gz and one *.valid.txt').makeOptionMandatory(),
+    )
     .addOption(option('--tokenizer <folder>', 'where tokenizer.json is').makeOptionMandatory())
     .addOption(option('--out <folder>', 'where the model goes').makeOptionMandatory())
     .addOption(option('--width <n>', 'width of the residual stream').argParser(wholeNumber(8)).default(256))
@@ -66,7 +71,9 @@ async function pretrain(flags: Flags): Promise<void> {
   const splits = await model.readSplits(source)
   const train = model.tokenize(splits.train, tokenizer)
   const valid = model.tokenize(splits.valid, tokenizer)
-  const validBytes = splits.valid.flatMap(({ documents }) => documents).reduce((sum, { text }) => sum + Buffer.byteLength(text), 0)
+  const validBytes = splits.valid
+    .flatMap(({ documents }) => documents)
+    .reduce((sum, { text }) => sum + Buffer.byteLength(text), 0)
   const config: ModelConfig = {
     architecture: 'gpt2',
     vocabSize: tokenizer.size,
@@ -96,12 +103,19 @@ async function pretrain(flags: Flags): Promise<void> {
   const parameters = model.baseLayout(config).size
   if (!json) {
     print(`engine ${engine.name}: ${engine.device} (${reason})`)
-    print(`${count(parameters)} parameters, ${count(train.tokens.length)} training tokens, from step ${pretrainer.step} to ${flags.steps}`)
+    print(
+      `${count(parameters)} parameters, ${count(train.tokens.length)} training tokens, from step ${pretrainer.step} to ${flags.steps}`,
+    )
   }
   const report = async (line: Record<string, number>) => {
     await appendFile(join(flags.out, 'log.jsonl'), `${JSON.stringify(line)}\n`)
     if (json) printJson(line)
-    else print(Object.entries(line).map(([name, value]) => `${name} ${value}`).join('  '))
+    else
+      print(
+        Object.entries(line)
+          .map(([name, value]) => `${name} ${value}`)
+          .join('  '),
+      )
   }
   while (pretrainer.step < flags.steps && !stop.aborted) {
     const started = Date.now()
@@ -114,8 +128,8 @@ async function pretrain(flags: Flags): Promise<void> {
     })
     const tokensPerSecond = Math.round((steps * flags.batch * flags.context * 1000) / (Date.now() - started))
     const line = { step: pretrainer.step, loss: rounded(loss), rate: rounded(rate), tokensPerSecond }
-    const last = pretrainer.step >= flags.steps
-    if (pretrainer.step % VALIDATE_EVERY !== 0 && !last && !stop.aborted) {
+    const pause = pretrainer.step % VALIDATE_EVERY === 0 || pretrainer.step >= flags.steps
+    if (!pause && !isStopped(stop)) {
       await report(line)
       continue
     }
@@ -135,19 +149,23 @@ async function pretrain(flags: Flags): Promise<void> {
   }
 }
 
+/** A function, since the type checker believes that a flag once read stays as it was. */
+const isStopped = (signal: AbortSignal): boolean => signal.aborted
+
 const rounded = (value: number): number => Number(value.toPrecision(5))
 
 async function splitFolder(folder: string): Promise<DataSource> {
   const { readdir } = await import('node:fs/promises')
   const files = await readdir(folder)
-  const of = (split: string) => files.filter((file) => file.includes(`.${split}.txt`)).map((file) => join(folder, file))
+  const of = (split: string) =>
+    files.filter((file) => file.includes(`.${split}.txt`)).map((file) => join(folder, file))
   return { train: of('train'), valid: of('valid'), test: of('valid') }
 }
 
 async function resume(
   pretrainer: { restore(state: { step: number; arrays: never[] }): void },
   path: string,
-  model: typeof import('@comigs/model'),
+  model: typeof Model,
 ): Promise<void> {
   const bytes = await readFile(path).catch(() => undefined)
   if (bytes === undefined) return

@@ -30,13 +30,28 @@ interface Flags {
 export function addSwarmCommand(program: Command): void {
   program
     .command('swarm')
-    .description('Run several peers on this machine, each a process with its own text, and watch them learn together.')
-    .addOption(option('--data-set <folder>', 'a folder of <user>.{train,valid,test}.txt[.gz], a user for each peer').makeOptionMandatory())
+    .description(
+      'Run several peers on this machine, each a process with its own text, and watch them learn together.',
+    )
+    .addOption(
+      option(
+        '--data-set <folder>',
+        'a folder of <user>.{train,valid,test}.txt[.gz], a user for each peer',
+      ).makeOptionMandatory(),
+    )
     .addOption(option('--peers <n>', 'how many (default: one for each user)').argParser(wholeNumber(1)))
-    .addOption(option('--target <text>', "what a peer wants to be good at: its own text, or everyone's").choices(['own', 'mixture']).default('own'))
+    .addOption(
+      option('--target <text>', "what a peer wants to be good at: its own text, or everyone's")
+        .choices(['own', 'mixture'])
+        .default('own'),
+    )
     .addOption(option('--rounds <n>', 'rounds to train').argParser(wholeNumber(1)).default(30))
     .addOption(shared.strategy())
-    .addOption(option('--codec <name>', 'how deltas are written down').choices(['float32', 'float16', 'int8']).default('int8'))
+    .addOption(
+      option('--codec <name>', 'how deltas are written down')
+        .choices(['float32', 'float16', 'int8'])
+        .default('int8'),
+    )
     .addOption(shared.seed().default(42))
     .addOption(shared.base())
     .addOption(option('--state <folder>', "where the peers' states go (default: a new folder in .comigs)"))
@@ -50,8 +65,15 @@ export function addSwarmCommand(program: Command): void {
         dataSet,
         peers: flags.peers ?? dataSet.users.length,
         base: flags.base,
-        state: flags.state ?? join('.comigs', `swarm-${new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-')}`),
-        federation: { name: 'swarm', seed: flags.seed, schedule: forRounds(flags.rounds), codec: flags.codec },
+        state:
+          flags.state ??
+          join('.comigs', `swarm-${new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-')}`),
+        federation: {
+          name: 'swarm',
+          seed: flags.seed,
+          schedule: forRounds(flags.rounds),
+          codec: flags.codec,
+        },
       }
       const show = flags.json === true ? jsonView() : process.stdout.isTTY ? liveView(config) : lineView()
       await runSwarm(config, { ...show, signal: stopSignal() })
@@ -107,7 +129,11 @@ function eventLine(event: PeerEvent): string | undefined {
         .join('  ')
     case 'result':
       return `test perplexity ${number(event.test.perplexity)}`
-    default:
+    case 'federation':
+    case 'data':
+    case 'start':
+    case 'staying':
+    case 'consensus':
       return undefined
   }
 }
@@ -131,12 +157,25 @@ function liveView({ rounds }: SwarmConfig): View {
   const draw = createLogUpdate(process.stdout)
   const started = Date.now()
   const peers = new Map<string, { state: string; cells: Record<string, string> }>()
-  const columns = ['round', 'train loss', 'valid loss', 'perplexity', 'mixed with', 'distance', 'tokens/s', 'sent', 'received']
+  const columns = [
+    'round',
+    'train loss',
+    'valid loss',
+    'perplexity',
+    'mixed with',
+    'distance',
+    'tokens/s',
+    'sent',
+    'received',
+  ]
   const redraw = () => {
     const table = new Table({ head: ['peer', '', ...columns], style: { head: ['bold'], compact: true } })
-    for (const [name, { state, cells }] of peers) table.push([name, state, ...columns.map((column) => cells[column] ?? '')])
+    for (const [name, { state, cells }] of peers)
+      table.push([name, state, ...columns.map((column) => cells[column] ?? '')])
     const furthest = Math.max(0, ...[...peers.values()].map(({ cells }) => Number(cells['round'] ?? 0)))
-    draw(`${table.toString()}\n${progressBar(furthest / rounds)} round ${furthest} of ${rounds}, ${Math.round((Date.now() - started) / 1000)} s`)
+    draw(
+      `${table.toString()}\n${progressBar(furthest / rounds)} round ${furthest} of ${rounds}, ${Math.round((Date.now() - started) / 1000)} s`,
+    )
   }
   return {
     onEvent(peer, event) {
@@ -172,7 +211,16 @@ function progressBar(share: number): string {
 
 function printResult({ seconds, peers }: SwarmResult): void {
   const table = new Table({
-    head: ['peer', 'base', 'personal', 'base, own text', 'personal, own text', 'mixed with', 'sent', 'distance'],
+    head: [
+      'peer',
+      'base',
+      'personal',
+      'base, own text',
+      'personal, own text',
+      'mixed with',
+      'sent',
+      'distance',
+    ],
     style: { head: ['bold'] },
   })
   const row = (peer: PeerResult) => [

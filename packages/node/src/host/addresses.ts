@@ -8,12 +8,18 @@ import { NodeError } from '../errors.ts'
 export function parseAddress(text: string): Multiaddr {
   try {
     const address = multiaddr(text)
-    if (address.protoNames().length === 0) throw new Error('it is empty')
+    if (address.getComponents().length === 0) throw new Error('it is empty')
     return address
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     throw new NodeError({ code: 'ADDRESS_MALFORMED', address: text, reason }, { cause: error })
   }
+}
+
+/** The peer id at the end of an address, where it has one. */
+export function peerOf(address: Multiaddr): string | undefined {
+  const last = address.getComponents().at(-1)
+  return last?.name === 'p2p' ? last.value : undefined
 }
 
 /** The address, where it can be read; addresses that others tell us may be anything. */

@@ -5,7 +5,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import type { Logger } from 'pino'
 import type { KnownPeers } from '../state/state-directory.ts'
-import { readableAddress } from './addresses.ts'
+import { peerOf, readableAddress } from './addresses.ts'
 import type { Host } from './host.ts'
 
 export interface ConnectorInit {
@@ -81,7 +81,9 @@ export function createConnector(init: ConnectorInit): Connector {
   const dial = async (name: string, one: Target): Promise<void> => {
     one.dialling = true
     try {
-      const connection = await host.dial([...one.addresses], { signal: AbortSignal.timeout(LIMITS.openTimeoutMs) })
+      const connection = await host.dial([...one.addresses], {
+        signal: AbortSignal.timeout(LIMITS.openTimeoutMs),
+      })
       one.peer = connection.remotePeer.toString()
       one.failures = 0
       pause(one, FIRST_PAUSE_MS)
@@ -96,7 +98,7 @@ export function createConnector(init: ConnectorInit): Connector {
 
   const tick = () => {
     for (const address of init.bootstrap) {
-      const one = target(address.toString(), [address], address.getPeerId() ?? undefined)
+      const one = target(address.toString(), [address], peerOf(address))
       if (one.peer !== self && ready(one)) void dial(address.toString(), one)
     }
     if (host.getPeers().length >= ENOUGH_PEERS) return
@@ -134,7 +136,12 @@ export function createConnector(init: ConnectorInit): Connector {
   }
 
   const remember = (peer: string, addresses: readonly string[]) => {
-    if (peer === self || addresses.length === 0 || addresses.every((address) => readableAddress(address) === undefined)) return
+    if (
+      peer === self ||
+      addresses.length === 0 ||
+      addresses.every((address) => readableAddress(address) === undefined)
+    )
+      return
     const kept = addresses.slice(0, LIMITS.exchangedAddresses)
     if (book.get(peer)?.join() === kept.join()) return
     book.delete(peer) // to the end of the map's order: the oldest entry is the first to go
@@ -181,7 +188,9 @@ export function createConnector(init: ConnectorInit): Connector {
 function withPeer(peer: string) {
   return (text: string): Multiaddr | undefined => {
     const address = readableAddress(text)
-    return address === undefined || address.getPeerId() !== null ? address : address.encapsulate(`/p2p/${peer}`)
+    return address === undefined || peerOf(address) !== undefined
+      ? address
+      : address.encapsulate(`/p2p/${peer}`)
   }
 }
 

@@ -4,7 +4,7 @@ import { yamux } from '@chainsafe/libp2p-yamux'
 import { announcementPubsub } from '@comigs/protocol'
 import { identify, type Identify } from '@libp2p/identify'
 import type { Libp2p, Metrics, PrivateKey } from '@libp2p/interface'
-import { ping, type PingService } from '@libp2p/ping'
+import { ping, type Ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
@@ -12,7 +12,7 @@ import { NodeError } from '../errors.ts'
 
 export interface HostServices extends Record<string, unknown> {
   identify: Identify
-  ping: PingService
+  ping: Ping
   pubsub: GossipSub
 }
 
@@ -62,9 +62,12 @@ export async function createHost(options: HostOptions): Promise<Host> {
       services: {
         identify: identify(),
         ping: ping(),
-        pubsub: announcementPubsub({ federation: options.federation, scoreByAddress: !options.crowded }) as never,
+        pubsub: announcementPubsub({
+          federation: options.federation,
+          scoreByAddress: !options.crowded,
+        }) as never,
       },
-      ...(options.metrics === undefined ? {} : { metrics: options.metrics as never }),
+      ...(options.metrics === undefined ? {} : { metrics: options.metrics }),
     })
     return host
   } catch (error) {
@@ -73,13 +76,17 @@ export async function createHost(options: HostOptions): Promise<Host> {
 }
 
 export function listenError(error: unknown, addresses: readonly string[]): unknown {
-  const text = error instanceof Error ? `${error.name} ${error.message} ${String(error.cause)}` : String(error)
+  const text =
+    error instanceof Error ? `${error.name} ${error.message} ${String(error.cause)}` : String(error)
   const address = addresses.join(', ')
   if (/EADDRINUSE|address already in use|UnsupportedListenAddressesError|No listen addresses/i.test(text)) {
     return new NodeError({ code: 'PORT_IN_USE', what: 'listening', address }, { cause: error })
   }
   if (/multiaddr/i.test(text)) {
-    return new NodeError({ code: 'ADDRESS_MALFORMED', address, reason: 'it cannot be parsed' }, { cause: error })
+    return new NodeError(
+      { code: 'ADDRESS_MALFORMED', address, reason: 'it cannot be parsed' },
+      { cause: error },
+    )
   }
   return error
 }

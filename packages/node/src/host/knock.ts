@@ -1,6 +1,12 @@
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
-import { createExchange, createLibp2pWire, isProtocolError, type Manifest, unreachable } from '@comigs/protocol'
+import {
+  createExchange,
+  createLibp2pWire,
+  isProtocolError,
+  type Manifest,
+  unreachable,
+} from '@comigs/protocol'
 import { identify } from '@libp2p/identify'
 import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'

@@ -38,7 +38,8 @@ const OPEN_PATHS = ['/metrics', '/healthz', '/readyz']
 export async function startHttp(init: HttpInit): Promise<HttpServer> {
   const onLoopback = LOOPBACK.includes(init.host)
   if (!onLoopback && (init.token === undefined || init.token === '')) {
-    const reason = 'is not a loopback address: give --http-token too, since whoever holds it can query the model'
+    const reason =
+      'is not a loopback address: give --http-token too, since whoever holds it can query the model'
     throw new NodeError({ code: 'OPTION_INVALID', option: '--http', value: init.host, reason })
   }
   const server = fastify({ logger: false, bodyLimit: 1 << 20, trustProxy: false })
@@ -110,7 +111,12 @@ function hasToken(request: FastifyRequest, token = ''): boolean {
 /** One of our addresses or names. An address cannot be rebound; a name that we do not know could be anyone's. */
 function isOurs(host: string | undefined, { host: listen, names }: HttpInit): boolean {
   if (host === undefined) return false
-  const name = host.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1').toLowerCase()
+  const name = host
+    .replace(/:\d+$/, '')
+    .replace(/^\[(.*)\]$/, '$1')
+    .toLowerCase()
   if (LOOPBACK.includes(name) || name === listen || names.includes(name)) return true
-  return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === name))
+  return Object.values(networkInterfaces()).some((addresses) =>
+    addresses?.some(({ address }) => address === name),
+  )
 }

@@ -108,9 +108,11 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
       return found
     },
     async saveCheckpoint(bytes) {
-      await rename(at('checkpoint.safetensors'), at('checkpoint.previous.safetensors')).catch((error: unknown) => {
-        if (!isMissing(error)) throw unusable(at('checkpoint.safetensors'), error)
-      })
+      await rename(at('checkpoint.safetensors'), at('checkpoint.previous.safetensors')).catch(
+        (error: unknown) => {
+          if (!isMissing(error)) throw unusable(at('checkpoint.safetensors'), error)
+        },
+      )
       await write('checkpoint.safetensors', bytes)
     },
 

@@ -25,7 +25,9 @@ export function startChildPeer(
   args: readonly string[],
   onEvent: (event: PeerEvent) => void,
 ): ChildPeer {
-  const child = spawn(process.execPath, [MAIN, '--json', '--name', name, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [MAIN, '--json', '--name', name, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   const seen = new Map<string, PeerEvent>()
   const waiting = new Map<string, { resolve(event: PeerEvent): void; reject(error: Error): void }[]>()
   let ended: Error | undefined

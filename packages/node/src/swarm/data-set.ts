@@ -12,7 +12,8 @@ const FILE = /^(.+)\.(train|valid|test)\.txt(\.gz)?$/
 
 /** @throws NodeError `OPTION_INVALID` when the folder is not such a set */
 export async function readDataSet(folder: string): Promise<DataSet> {
-  const invalid = (reason: string) => new NodeError({ code: 'OPTION_INVALID', option: '--data-set', value: folder, reason })
+  const invalid = (reason: string) =>
+    new NodeError({ code: 'OPTION_INVALID', option: '--data-set', value: folder, reason })
   const names = await readdir(folder).catch((error: unknown) => {
     throw invalid(`cannot be read: ${error instanceof Error ? error.message : String(error)}`)
   })

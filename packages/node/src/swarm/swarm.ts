@@ -94,7 +94,10 @@ export async function runSwarm(
       return child
     }
     const manifest = join(root, 'manifest.json')
-    await writeFile(manifest, JSON.stringify(await newManifest(config.base ?? DEFAULT_BASE, config.federation)))
+    await writeFile(
+      manifest,
+      JSON.stringify(await newManifest(config.base ?? DEFAULT_BASE, config.federation)),
+    )
     const first = start(0, ['--manifest', manifest])
     const { addresses } = await first.once('listening')
     for (let index = 1; index < config.peers; index++) start(index, ['--bootstrap', addresses[0]!])
@@ -114,12 +117,15 @@ export async function runSwarm(
   }
 }
 
-const userOf = ({ dataSet }: SwarmConfig, index: number): string => dataSet.users[index % dataSet.users.length]!
+const userOf = ({ dataSet }: SwarmConfig, index: number): string =>
+  dataSet.users[index % dataSet.users.length]!
 
 function peerNames(config: SwarmConfig): string[] {
   return Array.from({ length: config.peers }, (_, index) => {
     const user = userOf(config, index)
-    return index < config.dataSet.users.length ? user : `${user}-${Math.floor(index / config.dataSet.users.length) + 1}`
+    return index < config.dataSet.users.length
+      ? user
+      : `${user}-${Math.floor(index / config.dataSet.users.length) + 1}`
   })
 }
 
@@ -143,7 +149,11 @@ function peerArguments(config: SwarmConfig, index: number, state: string): strin
     '--evaluate-every': '2',
     ...(config.base === undefined ? {} : { '--base': config.base }),
   }
-  return [...Object.entries(args).flatMap(([flag, value]) => [flag, ...[value].flat()]), '--stay', '--crowded']
+  return [
+    ...Object.entries(args).flatMap(([flag, value]) => [flag, ...[value].flat()]),
+    '--stay',
+    '--crowded',
+  ]
 }
 
 /** Waits until every peer has the last copy of every other, so that distances are those of the end. */

@@ -9,13 +9,21 @@ interface Thrown {
 
 /** Comlink passes errors without our `detail`. Both sides of the wall call this before they talk. */
 export function carryErrorDetails(): void {
-  const inner = Comlink.transferHandlers.get('throw') as unknown as Comlink.TransferHandler<{ value: unknown }, unknown>
+  const inner = Comlink.transferHandlers.get('throw') as unknown as Comlink.TransferHandler<
+    { value: unknown },
+    unknown
+  >
   Comlink.transferHandlers.set('throw', {
     ...inner,
     serialize: ({ value }) => {
       const thrown: Thrown =
         value instanceof Error
-          ? { name: value.name, message: value.message, stack: value.stack, detail: (value as { detail?: unknown }).detail }
+          ? {
+              name: value.name,
+              message: value.message,
+              stack: value.stack,
+              detail: (value as { detail?: unknown }).detail,
+            }
           : { name: 'Error', message: String(value) }
       return [thrown, []]
     },
@@ -23,5 +31,5 @@ export function carryErrorDetails(): void {
       const { name, message, stack, detail } = thrown as Thrown
       throw Object.assign(new Error(message), { name, stack }, detail === undefined ? {} : { detail })
     },
-  } as Comlink.TransferHandler<unknown, unknown>)
+  })
 }

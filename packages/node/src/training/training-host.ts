@@ -141,7 +141,13 @@ export class TrainingHost {
     const { batch, context } = this.#options
     const model = this.#base.config
     this.#baseProgram ??= this.#engine.compile(
-      evaluationStep({ model, mixture: NO_EXPERTS, layout: trainedLayout(model, NO_EXPERTS), batch, context }),
+      evaluationStep({
+        model,
+        mixture: NO_EXPERTS,
+        layout: trainedLayout(model, NO_EXPERTS),
+        batch,
+        context,
+      }),
     )
     return evaluate(await this.#baseProgram, this.#data[split], { batch, context, experts: 0 }, maxBatches)
   }

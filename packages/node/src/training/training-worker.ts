@@ -22,7 +22,9 @@ export function startTrainingWorker(): TrainingWorker {
   if (!carried) carryErrorDetails()
   carried = true
   // Tests run from source; the compiled worker lies beside this file's compiled form in both cases.
-  const worker = new Worker(new URL('./worker.js', import.meta.url.replace('/src/training/', '/dist/training/')))
+  const worker = new Worker(
+    new URL('./worker.js', import.meta.url.replace('/src/training/', '/dist/training/')),
+  )
   let stopping = false
   const died = new Promise<never>((_, reject) => {
     const report = (reason: string) => {

@@ -48,7 +48,8 @@ export function announcementPubsub(options: PubsubOptions): ReturnType<typeof go
       maxPeerInfos: 16,
     },
     // By content: the same announcement over two routes is one message.
-    msgIdFn: ({ topic: on, data }: Message) => createHash('sha256').update(on).update('\0').update(data).digest().subarray(0, 20),
+    msgIdFn: ({ topic: on, data }: Message) =>
+      createHash('sha256').update(on).update('\0').update(data).digest().subarray(0, 20),
     scoreThresholds: {
       gossipThreshold: -40,
       publishThreshold: -80,
@@ -111,7 +112,10 @@ export function createGossipsubPubsub(service: GossipSub): Pubsub {
       service.unsubscribe(topic)
     },
     async publish(topic, data) {
-      await service.publish(topic, data, { ignoreDuplicatePublishError: true, allowPublishToZeroTopicPeers: true })
+      await service.publish(topic, data, {
+        ignoreDuplicatePublishError: true,
+        allowPublishToZeroTopicPeers: true,
+      })
     },
   }
 }

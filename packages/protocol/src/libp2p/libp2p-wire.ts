@@ -58,7 +58,10 @@ function peerId(peer: string): PeerId {
   try {
     return peerIdFromString(peer)
   } catch (error) {
-    throw new ProtocolError({ code: 'PEER_UNREACHABLE', peer, stage: 'dial', reason: 'not a peer id' }, { cause: error })
+    throw new ProtocolError(
+      { code: 'PEER_UNREACHABLE', peer, stage: 'dial', reason: 'not a peer id' },
+      { cause: error },
+    )
   }
 }
 
@@ -75,7 +78,12 @@ function diagnose(error: unknown): { stage: ReachStage; reason: string } {
   const inner: unknown = error instanceof AggregateError ? error.errors.at(-1) : undefined
   const { name, message } = inner instanceof Error ? inner : error
   const protocol = ['UnsupportedProtocolError', 'ProtocolError']
-  const handshake = ['EncryptionFailedError', 'InvalidCryptoExchangeError', 'UnexpectedPeerError', 'MuxerUnavailableError']
+  const handshake = [
+    'EncryptionFailedError',
+    'InvalidCryptoExchangeError',
+    'UnexpectedPeerError',
+    'MuxerUnavailableError',
+  ]
   const stage = protocol.includes(name) ? 'protocol' : handshake.includes(name) ? 'handshake' : 'dial'
   return { stage, reason: message === '' ? name : message }
 }

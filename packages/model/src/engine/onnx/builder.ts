@@ -132,11 +132,15 @@ export class OnnxBuilder {
   }
 }
 
-function attribute(name: string, value: number | string | readonly number[] | { readonly float: number }): AttributeProto {
+function attribute(
+  name: string,
+  value: number | string | readonly number[] | { readonly float: number },
+): AttributeProto {
   // As bigint: protons writes negative JavaScript numbers wrongly.
   const empty = { name, f: 0, i: 0n, s: new Uint8Array(), ints: [] }
   if (typeof value === 'number') return { ...empty, i: BigInt(value), type: ATTRIBUTE.int }
-  if (typeof value === 'string') return { ...empty, s: new TextEncoder().encode(value), type: ATTRIBUTE.string }
+  if (typeof value === 'string')
+    return { ...empty, s: new TextEncoder().encode(value), type: ATTRIBUTE.string }
   if ('float' in value) return { ...empty, f: value.float, type: ATTRIBUTE.float }
   return { ...empty, ints: value.map(BigInt), type: ATTRIBUTE.ints }
 }

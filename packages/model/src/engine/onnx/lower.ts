@@ -44,15 +44,23 @@ export function lower(name: string, graph: Graph): OnnxModel {
     node.outputs.forEach((value, i) => names.set(value, made[i]!))
   }
 
-  const claimed = new Set<string>()
+  // The node that makes an output makes it under the output's name; a second name for the same value is a copy.
+  const published = new Set<string>()
   for (const [outputName, value] of graph.outputs) {
     const from = nameOf(value)
-    const own = value.origin.kind === 'node' && !claimed.has(from)
-    claimed.add(from)
-    if (!own || !onnx.rename(outputName, from, value)) onnx.output(outputName, from, value)
-    else if (own) names.set(value, outputName)
+    if (value.origin.kind === 'node' && !published.has(from) && onnx.rename(outputName, from, value)) {
+      names.set(value, outputName)
+      published.add(outputName)
+    } else {
+      onnx.output(outputName, from, value)
+    }
   }
-  return { bytes: onnx.serialize(name), inputs, outputs: [...graph.outputs.keys()], nodeCount: onnx.nodeCount }
+  return {
+    bytes: onnx.serialize(name),
+    inputs,
+    outputs: [...graph.outputs.keys()],
+    nodeCount: onnx.nodeCount,
+  }
 }
 
 export const inputName = (name: string): string => `in:${name}`

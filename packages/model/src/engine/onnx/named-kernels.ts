@@ -76,7 +76,12 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       const [q, k, v] = splitHeads(onnx, c.name('qkv'), dims)
       const scores = matmul(onnx, q!, k!, { transB: 1, alpha: { float: 1 / Math.sqrt(dims.D) } })
       const mask = onnx.constant(
-        { id: -1, shape: [dims.T, dims.T], dtype: 'float32', origin: { kind: 'constant', data: new Float32Array() } },
+        {
+          id: -1,
+          shape: [dims.T, dims.T],
+          dtype: 'float32',
+          origin: { kind: 'constant', data: new Float32Array() },
+        },
         causalMaskValues(dims.T),
       )
       const probs = onnx.op('Softmax', [onnx.op('Add', [scores, mask])], { attrs: { axis: -1 } })
@@ -95,7 +100,10 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       const dOut = onnx.op('Transpose', [byHead], { attrs: { perm: [2, 0, 1, 3] } }) // [H, B, T, D]
       const dV = matmul(onnx, probs, dOut, { transA: 1 })
       const dProbs = matmul(onnx, dOut, v!, { transB: 1 })
-      const product = onnx.op('Reshape', [onnx.op('Mul', [c.name('dy'), c.name('out')]), onnx.ints([B, T, H, D])])
+      const product = onnx.op('Reshape', [
+        onnx.op('Mul', [c.name('dy'), c.name('out')]),
+        onnx.ints([B, T, H, D]),
+      ])
       const sums = onnx.op('ReduceSum', [product, onnx.ints([3])], { attrs: { keepdims: 1 } })
       const rows = onnx.op('Transpose', [sums], { attrs: { perm: [2, 0, 1, 3] } }) // [H, B, T, 1]
       const dScores = onnx.op('Mul', [probs, onnx.op('Sub', [dProbs, rows])])
@@ -141,7 +149,10 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       const g = c.name('gradient')
       const [c1, c2] = [0, 1].map((i) => onnx.op('Gather', [c.name('correction'), onnx.ints([i])]))
       const m = onnx.op('Add', [mul(c.name('first'), onnx.float(beta1)), mul(g, onnx.float(1 - beta1))])
-      const v = onnx.op('Add', [mul(c.name('second'), onnx.float(beta2)), mul(mul(g, g), onnx.float(1 - beta2))])
+      const v = onnx.op('Add', [
+        mul(c.name('second'), onnx.float(beta2)),
+        mul(mul(g, g), onnx.float(1 - beta2)),
+      ])
       const scale = onnx.op('Add', [onnx.op('Sqrt', [mul(v, c2!)]), onnx.float(epsilon)])
       const rate = mul(c.name('learningRate'), c1!)
       const update = mul(onnx.op('Div', [m, scale]), rate)
@@ -177,12 +188,15 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
     const target = onnx.op('Unsqueeze', [cut(c.name('targets'), from), onnx.ints([1])]) // [R, 1]
     const weight = onnx.op('Unsqueeze', [cut(c.name('weights'), from), onnx.ints([1])]) // [R, 1]
     const logits = onnx.op('Gemm', [x, c.name('w')], { attrs: { transB: 1 } }) // [R, V]
-    const { logLikelihood, probs } = gradX || gradW ? likelihoodAndProbs(onnx, logits, target) : likelihood(onnx, logits, target)
+    const { logLikelihood, probs } =
+      gradX || gradW ? likelihoodAndProbs(onnx, logits, target) : likelihood(onnx, logits, target)
     const part = onnx.op('ReduceSum', [onnx.op('Mul', [logLikelihood, weight])], { attrs: { keepdims: 0 } })
     loss = loss === '' ? part : onnx.op('Add', [loss, part])
     if (!gradX && !gradW) continue
     const minusOne = onnx.op('Expand', [onnx.float(-1), onnx.op('Shape', [target])])
-    const unweighted = onnx.op('ScatterElements', [probs, target, minusOne], { attrs: { axis: 1, reduction: 'add' } })
+    const unweighted = onnx.op('ScatterElements', [probs, target, minusOne], {
+      attrs: { axis: 1, reduction: 'add' },
+    })
     // (diag(weight) G) W = diag(weight) (G W): scaling [R, C] is cheaper than [R, V].
     if (gradX) dX.push(onnx.op('Mul', [onnx.op('Gemm', [unweighted, c.name('w')]), weight]))
     if (gradW) {
@@ -212,7 +226,10 @@ function likelihoodAndProbs(onnx: OnnxBuilder, logits: string, target: string) {
   const probs = onnx.op('Softmax', [logits], { attrs: { axis: -1 } })
   const rowMax = (x: string) => onnx.op('ReduceMax', [x, onnx.ints([1])], { attrs: { keepdims: 1 } })
   const own = onnx.op('GatherElements', [logits, target], { attrs: { axis: 1 } })
-  const logLikelihood = onnx.op('Add', [onnx.op('Sub', [own, rowMax(logits)]), onnx.op('Log', [rowMax(probs)])])
+  const logLikelihood = onnx.op('Add', [
+    onnx.op('Sub', [own, rowMax(logits)]),
+    onnx.op('Log', [rowMax(probs)]),
+  ])
   return { logLikelihood, probs }
 }
 

@@ -59,8 +59,14 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
     lower: reshape('input'),
   },
   Transpose: {
-    shape: ({ x }, { perm }) => one((perm as number[]).map((axis) => x!.shape[axis]!), x!.dtype),
-    lower: (onnx, c) => [onnx.op('Transpose', [c.name('x')], { attrs: { perm: c.attrs['perm'] as number[] } })],
+    shape: ({ x }, { perm }) =>
+      one(
+        (perm as number[]).map((axis) => x!.shape[axis]!),
+        x!.dtype,
+      ),
+    lower: (onnx, c) => [
+      onnx.op('Transpose', [c.name('x')], { attrs: { perm: c.attrs['perm'] as number[] } }),
+    ],
   },
   BatchMatMul: {
     shape: ({ a, b }, { transposeA, transposeB }) => {
@@ -72,18 +78,23 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
     },
     lower: (onnx, c) => {
       const operands = [c.name('a'), c.name('b')]
-      if (c.attrs['transposeA'] !== true && c.attrs['transposeB'] !== true) return [onnx.op('MatMul', operands)]
+      if (c.attrs['transposeA'] !== true && c.attrs['transposeB'] !== true)
+        return [onnx.op('MatMul', operands)]
       const attrs = { transA: Number(c.attrs['transposeA'] ?? 0), transB: Number(c.attrs['transposeB'] ?? 0) }
       return [onnx.op('FusedMatMul', operands, { contrib: true, attrs })]
     },
   },
   Softmax: {
     shape: ({ logits }) => like(logits!),
-    lower: (onnx, c) => [onnx.op('Softmax', [c.name('logits')], { attrs: { axis: c.attrs['dim'] as number } })],
+    lower: (onnx, c) => [
+      onnx.op('Softmax', [c.name('logits')], { attrs: { axis: c.attrs['dim'] as number } }),
+    ],
   },
   LogSoftmax: {
     shape: ({ logits }) => like(logits!),
-    lower: (onnx, c) => [onnx.op('LogSoftmax', [c.name('logits')], { attrs: { axis: c.attrs['axis'] as number } })],
+    lower: (onnx, c) => [
+      onnx.op('LogSoftmax', [c.name('logits')], { attrs: { axis: c.attrs['axis'] as number } }),
+    ],
   },
   Sum: reduction('ReduceSum', 'axis'),
   Mean: reduction('ReduceMean', 'axis'),
@@ -112,10 +123,18 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
     shape: (inputs, { axis }) => {
       const parts = Object.values(inputs)
       const at = positive(axis as number, parts[0]!.shape.length)
-      return one(backend_util.computeOutShape(parts.map((p) => [...p.shape]), at), parts[0]!.dtype)
+      return one(
+        backend_util.computeOutShape(
+          parts.map((p) => [...p.shape]),
+          at,
+        ),
+        parts[0]!.dtype,
+      )
     },
     lower: (onnx, c) => [
-      onnx.op('Concat', operands(c), { attrs: { axis: positive(c.attrs['axis'] as number, c.value('0').shape.length) } }),
+      onnx.op('Concat', operands(c), {
+        attrs: { axis: positive(c.attrs['axis'] as number, c.value('0').shape.length) },
+      }),
     ],
   },
   Pack: {
@@ -135,7 +154,10 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
     shape: ({ value }, { axis }) => {
       const at = positive(axis as number, value!.shape.length)
       const shape = value!.shape.filter((_, i) => i !== at)
-      return { outputs: Array.from({ length: value!.shape[at]! }, () => ({ shape, dtype: value!.dtype })), single: false }
+      return {
+        outputs: Array.from({ length: value!.shape[at]! }, () => ({ shape, dtype: value!.dtype })),
+        single: false,
+      }
     },
     lower: (onnx, c) => {
       const axis = positive(c.attrs['axis'] as number, c.value('value').shape.length)
@@ -148,7 +170,10 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
     shape: ({ x }, { numOrSizeSplits, axis }) => {
       const at = positive(axis as number, x!.shape.length)
       const sizes = splitSizes(x!, numOrSizeSplits, at)
-      const outputs = sizes.map((size) => ({ shape: x!.shape.map((d, i) => (i === at ? size : d)), dtype: x!.dtype }))
+      const outputs = sizes.map((size) => ({
+        shape: x!.shape.map((d, i) => (i === at ? size : d)),
+        dtype: x!.dtype,
+      }))
       return { outputs, single: false }
     },
     lower: (onnx, c) => {
@@ -182,12 +207,19 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
     lower: unreachable,
   },
   Tile: {
-    shape: ({ x }, { reps }) => one(x!.shape.map((d, i) => d * (reps as number[])[i]!), x!.dtype),
+    shape: ({ x }, { reps }) =>
+      one(
+        x!.shape.map((d, i) => d * (reps as number[])[i]!),
+        x!.dtype,
+      ),
     lower: (onnx, c) => [onnx.op('Tile', [c.name('x'), onnx.ints(c.attrs['reps'] as number[])])],
   },
   PadV2: {
     shape: ({ x }, { paddings }) =>
-      one(x!.shape.map((d, i) => d + (paddings as number[][])[i]![0]! + (paddings as number[][])[i]![1]!), x!.dtype),
+      one(
+        x!.shape.map((d, i) => d + (paddings as number[][])[i]![0]! + (paddings as number[][])[i]![1]!),
+        x!.dtype,
+      ),
     lower: (onnx, c) => {
       const paddings = c.attrs['paddings'] as [number, number][]
       const pads = onnx.ints([...paddings.map((p) => p[0]), ...paddings.map((p) => p[1])])
@@ -248,7 +280,9 @@ function reduction(opType: string, axisAttr: string): Kernel {
     lower: (onnx, c) => {
       const axes = axesOf(c.value('x'), c.attrs)
       return [
-        onnx.op(opType, [c.name('x'), onnx.ints(axes)], { attrs: { keepdims: Number(c.attrs['keepDims'] === true) } }),
+        onnx.op(opType, [c.name('x'), onnx.ints(axes)], {
+          attrs: { keepdims: Number(c.attrs['keepDims'] === true) },
+        }),
       ]
     },
   }

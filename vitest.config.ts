@@ -1,0 +1,38 @@
+import { defineConfig } from 'vitest/config'
+
+/** Packages are resolved to their sources, so that unit tests need no build. Peers in processes of their own run dist. */
+const resolve = { conditions: ['@comigs/source'] }
+const ssr = { resolve: { conditions: ['@comigs/source'], externalConditions: ['@comigs/source'] } }
+
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    maxWorkers: 2,
+    setupFiles: ['test/setup.ts'],
+    projects: [
+      {
+        extends: true,
+        resolve,
+        ssr,
+        test: {
+          name: 'unit',
+          include: ['packages/*/test/**/*.test.ts', 'test/contract/**/*.test.ts'],
+          testTimeout: 30_000,
+        },
+      },
+      {
+        extends: true,
+        resolve,
+        ssr,
+        // Real processes, real TCP: one file at a time, or they starve each other.
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          testTimeout: 240_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+})
