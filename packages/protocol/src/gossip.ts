@@ -106,6 +106,14 @@ interface Copy {
   readonly seenRound: number
 }
 
+/** An author whose news is being fetched. */
+interface Pull {
+  readonly wanted: Announcement
+  readonly signed: SignedAnnouncement
+  /** Settles when nothing newer is left to fetch; never rejects. */
+  done: Promise<void>
+}
+
 /** A copy that has not moved for so many rounds of ours is still fresh: peers are not in step. */
 const FRESH_ROUNDS = 1
 /** Below this weight (6 halvings) a copy is left out of the mixture; it counts as gone. */
@@ -132,7 +140,7 @@ export function createGossip(init: GossipInit): Gossip {
     maxPayloadBytes: Math.max(codec.byteLength(initial.length), FULL.byteLength(initial.length)),
   }
   const copies = new Map<string, Copy>()
-  const pulls = new Map<string, { wanted: Announcement; signed: SignedAnnouncement }>()
+  const pulls = new Map<string, Pull>()
   const limiter = new RateLimiter(
     clock,
     LIMITS.announcementBurst,
@@ -190,15 +198,21 @@ export function createGossip(init: GossipInit): Gossip {
       refuse('full', author, `already following ${LIMITS.copies} copies`)
       return false
     }
-    const pending = pulls.get(author)
-    if (pending !== undefined) {
-      // A pull is under way; it will go on to the newest.
-      if (isNewer(announcement, pending.wanted)) pulls.set(author, { wanted: announcement, signed })
-      return true
-    }
-    pulls.set(author, { wanted: announcement, signed })
-    void pullAll(author)
+    void pull(author, announcement, signed)
     return true
+  }
+
+  /** Follows an author to what it announced, or on to something newer that was announced meanwhile. */
+  const pull = (author: string, wanted: Announcement, signed: SignedAnnouncement): Promise<void> => {
+    const pending = pulls.get(author)
+    if (pending === undefined) {
+      const started: Pull = { wanted, signed, done: Promise.resolve() }
+      pulls.set(author, started)
+      started.done = pullAll(author)
+      return started.done
+    }
+    if (isNewer(wanted, pending.wanted)) pulls.set(author, { wanted, signed, done: pending.done })
+    return pending.done
   }
 
   const pullAll = async (author: string): Promise<void> => {
@@ -372,9 +386,8 @@ export function createGossip(init: GossipInit): Gossip {
           refuse('signature', peer, 'bad signature on a listed copy')
           continue
         }
-        if (pulls.has(author) || copies.size + pulls.size >= LIMITS.copies) continue
-        pulls.set(author, { wanted: announcement, signed })
-        wanted.push(pullAll(author))
+        if (known === undefined && !pulls.has(author) && copies.size + pulls.size >= LIMITS.copies) continue
+        wanted.push(pull(author, announcement, signed))
       }
       await Promise.all(wanted)
     },

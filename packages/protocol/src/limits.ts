@@ -28,8 +28,8 @@ export const LIMITS = {
   /** Uploads of payloads and copies at a time. */
   uploads: 8,
   /** Announcements of one author: a burst, then one every so often. Rounds take seconds. */
-  announcementBurst: 16,
-  announcementIntervalMs: 500,
+  announcementBurst: 32,
+  announcementIntervalMs: 100,
   /** Rounds that an announcement may be ahead of what we have seen of its author. */
   roundsAhead: 100_000,
 } as const

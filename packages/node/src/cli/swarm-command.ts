@@ -18,6 +18,8 @@ interface Flags {
   readonly rounds: number
   readonly strategy: SwarmConfig['strategy']
   readonly seed: number
+  readonly batch: number
+  readonly context: number
   readonly base?: string
   readonly state?: string
   readonly codec: 'float32' | 'float16' | 'int8'
@@ -53,6 +55,8 @@ export function addSwarmCommand(program: Command): void {
         .default('int8'),
     )
     .addOption(shared.seed().default(42))
+    .addOption(shared.batch())
+    .addOption(shared.context())
     .addOption(shared.base())
     .addOption(option('--state <folder>', "where the peers' states go (default: a new folder in .comigs)"))
     .addOption(shared.engine())

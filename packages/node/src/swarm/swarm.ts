@@ -16,6 +16,8 @@ export interface SwarmConfig {
   readonly rounds: number
   readonly strategy: Strategy
   readonly seed: number
+  readonly batch: number
+  readonly context: number
   readonly base: string | undefined
   /** Folder of the peers' state folders. */
   readonly state: string
@@ -142,6 +144,8 @@ function peerArguments(config: SwarmConfig, index: number, state: string): strin
     '--rounds': String(config.rounds),
     '--strategy': config.strategy,
     '--seed': String(config.seed + 1 + index),
+    '--batch': String(config.batch),
+    '--context': String(config.context),
     '--threads': String(config.threads),
     '--engine': config.engine,
     '--listen': ['/ip4/127.0.0.1/tcp/0'],

@@ -1,0 +1,72 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { peerArguments, PeerProcess } from './support/peer-process.ts'
+import { writeTinyBase } from './support/tiny-base.ts'
+
+describe('two peers in processes of their own, over TCP', () => {
+  let folder: string
+  let base: string
+  const started: PeerProcess[] = []
+  const start = (language: string, extra: readonly string[] = []) => {
+    const peer = new PeerProcess(peerArguments(language, base, join(folder, language), extra))
+    started.push(peer)
+    return peer
+  }
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'comigs-e2e-'))
+    base = await writeTinyBase(join(folder, 'base'))
+  })
+  afterAll(async () => {
+    await Promise.all(started.map((peer) => peer.kill('SIGKILL')))
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  it('start a federation, join it, mix, survive kill -9, and go on where they were', async () => {
+    const seed = start('fr')
+    const { addresses, peerId: seedId } = await seed.waitFor('listening')
+    expect((await seed.waitFor('federation')).isNew).toBe(true)
+    await seed.waitFor('round', ({ round }) => round >= 3)
+
+    const joiner = start('de', ['--bootstrap', addresses[0]!])
+    expect((await joiner.waitFor('joined')).copies).toBe(1)
+    const joinerId = (await joiner.waitFor('listening')).peerId
+    expect((await joiner.waitFor('federation')).federation).toBe((await seed.waitFor('federation')).federation)
+
+    // Both mix with each other, and the joiner learns.
+    await joiner.waitFor('round', ({ mixedWith }) => mixedWith === 1)
+    const mixed = await seed.waitFor('round', ({ mixedWith }) => mixedWith === 1)
+    expect(mixed.neighbours.map(({ peer }) => peer)).toEqual([joinerId])
+    await joiner.waitFor('round', ({ round }) => round >= 10)
+    const rounds = joiner.all('round')
+    expect(rounds.at(-1)!.validLoss).toBeLessThan(rounds[0]!.validLoss!)
+
+    // Killed without warning, the joiner comes back as who it was, in the round after the last that it finished.
+    await joiner.kill('SIGKILL')
+    const last = joiner.all('round').at(-1)!.round
+    const again = start('de', ['--bootstrap', addresses[0]!])
+    const resumed = (await again.waitFor('start')).round
+    expect(resumed).toBeGreaterThanOrEqual(last)
+    expect(resumed).toBeLessThanOrEqual(last + 1)
+    expect((await again.waitFor('listening')).peerId).toBe(joinerId)
+    expect((await again.waitFor('round')).round).toBe(resumed + 1)
+    await again.waitFor('round', ({ mixedWith }) => mixedWith === 1)
+    // ... and the seed hears it again.
+    await seed.waitFor('round', ({ neighbours }) => neighbours.some(({ peer, round }) => peer === joinerId && round > last))
+
+    // The same for the seed: the joiner redials it at its old address only if the port is the same, so the seed asks.
+    const { addresses: joinerAddresses } = await again.waitFor('listening')
+    await seed.kill('SIGKILL')
+    const seedAgain = start('fr', ['--bootstrap', joinerAddresses[0]!])
+    expect((await seedAgain.waitFor('listening')).peerId).toBe(seedId)
+    await seedAgain.waitFor('round', ({ mixedWith }) => mixedWith === 1)
+    const seedRound = seedAgain.all('round')[0]!.round
+    await again.waitFor('round', ({ neighbours }) => neighbours.some(({ peer, round }) => peer === seedId && round >= seedRound))
+
+    // Asked to stop, a peer stops in an orderly way.
+    expect(await again.kill('SIGTERM')).toBe(0)
+    expect(await seedAgain.kill('SIGTERM')).toBe(0)
+  })
+})
