@@ -68,7 +68,7 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       published = clock.now()
       await gossip.collect({ maxMs: init.waitShare * (trained - started), signal })
       collected = clock.now()
-      const mixed = gossip.mix(x, round)
+      const mixed = gossip.mix(x)
       await trainer.addShared(mixed.increment)
       exchange = { ...mixed, payloadBytes }
     }

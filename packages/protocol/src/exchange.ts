@@ -190,10 +190,13 @@ export function createExchange(init: ExchangeInit): Exchange {
   return {
     async start() {
       const hello = (message: Uint8Array, peer: string): Reply => {
-        meet(
-          peer,
-          decoded('hello', () => Hello.decode(message)),
-        )
+        const theirs = decoded('hello', () => Hello.decode(message))
+        try {
+          meet(peer, theirs)
+        } catch (error) {
+          // Refused; the answer lets the other side say why, too.
+          if (!isProtocolError(error)) throw error
+        }
         return { header: ownHello() }
       }
       const peers = (message: Uint8Array, peer: string): Reply => {

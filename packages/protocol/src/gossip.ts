@@ -88,7 +88,7 @@ export interface Gossip {
   /** Waits until the neighbours' deltas of our last publication have arrived, or for as long as that usually takes. */
   collect(limits: { readonly maxMs: number; readonly signal?: AbortSignal | undefined }): Promise<void>
   /** The mixing step on what has arrived. Changes nothing here: add the increment to x. */
-  mix(x: Float32Array, round: number): MixReport
+  mix(x: Float32Array): MixReport
   /** Consensus distance of x as things stand; undefined without neighbours. */
   consensus(x: Float32Array): number | undefined
   readonly holdings: Pick<Holdings, 'payload' | 'copy' | 'announcements'>
@@ -102,8 +102,8 @@ interface Copy {
   readonly announced: Announcement
   readonly signed: SignedAnnouncement
   readonly payload: Uint8Array | undefined
-  /** Our round when it last moved. */
-  readonly seenRound: number
+  /** How many mixtures we had made when it last moved. */
+  readonly seenAt: number
 }
 
 /** An author whose news is being fetched. */
@@ -157,7 +157,7 @@ export function createGossip(init: GossipInit): Gossip {
     announcement: new Uint8Array(),
     payload: new Uint8Array(),
   }
-  let round = own.round
+  let mixtures = 0
   let stopped = false
 
   const refuse = (reason: RefusalReason, peer: string, detail: string) => {
@@ -251,7 +251,7 @@ export function createGossip(init: GossipInit): Gossip {
       await fetchWhole(author)
       return
     }
-    take(author, { values, announced: wanted, signed, payload, seenRound: round })
+    take(author, { values, announced: wanted, signed, payload, seenAt: mixtures })
   }
 
   /** Fetches one copy as a whole: from its author, else from someone who follows it. */
@@ -281,7 +281,7 @@ export function createGossip(init: GossipInit): Gossip {
         if (known !== undefined && !isNewer(announced, known.announced)) return
         const values = CODECS.float32.decode(bytes, initial.length)
         requireFinite(values)
-        take(author, { values, announced, signed, payload: undefined, seenRound: round })
+        take(author, { values, announced, signed, payload: undefined, seenAt: mixtures })
         return
       } catch (error) {
         failure = error
@@ -304,7 +304,8 @@ export function createGossip(init: GossipInit): Gossip {
     for (const notify of arrivals) notify()
   }
 
-  const age = (copy: Copy): number => round - copy.seenRound
+  /** Mixtures that a copy has sat out, in rounds of ours: 0 if it moved since the last. */
+  const age = (copy: Copy): number => mixtures - copy.seenAt
   const alive = () => [...copies].filter(([, copy]) => age(copy) <= STALE_ROUNDS)
   const inOrder = <T>(entries: readonly (readonly [string, T])[]) =>
     [...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
@@ -346,7 +347,6 @@ export function createGossip(init: GossipInit): Gossip {
     // First the disk, then the network: what the swarm was told must survive a crash.
     await init.persist(next)
     own = next
-    round = position.round
     patience.published()
     await send(announcement)
   }
@@ -430,8 +430,7 @@ export function createGossip(init: GossipInit): Gossip {
       arrivals.delete(check)
     },
 
-    mix(x, atRound) {
-      round = atRound
+    mix(x) {
       patience.close()
       const living = inOrder(alive())
       const mixedWith = living.map(([peer, copy]) => ({
@@ -440,7 +439,7 @@ export function createGossip(init: GossipInit): Gossip {
         weight: edgeWeight(living.length, copy.announced.degree) * ageDiscount(age(copy), FRESH_ROUNDS),
       }))
       const neighbours = living.map(([, { values }], i) => ({ copy: values, weight: mixedWith[i]!.weight }))
-      return {
+      const report: MixReport = {
         increment: mixingIncrement(own.copy, neighbours, gamma),
         mixedWith,
         leftOut: [...copies.entries()]
@@ -448,6 +447,8 @@ export function createGossip(init: GossipInit): Gossip {
           .map(([peer]) => ({ peer, reason: 'stale' as const })),
         consensusDistance: consensus(x),
       }
+      mixtures++
+      return report
     },
 
     consensus,

@@ -21,10 +21,10 @@ let carried = false
 export function startTrainingWorker(): TrainingWorker {
   if (!carried) carryErrorDetails()
   carried = true
-  // Tests run from source; the compiled worker lies beside this file's compiled form in both cases.
-  const worker = new Worker(
-    new URL('./worker.js', import.meta.url.replace('/src/training/', '/dist/training/')),
-  )
+  // Tests run from source; the compiled worker lies beside this file's compiled form in both cases, and wants none of the
+  // module resolution that a test runner asked Node for.
+  const compiled = new URL('./worker.js', import.meta.url.replace('/src/training/', '/dist/training/'))
+  const worker = new Worker(compiled, { execArgv: [] })
   let stopping = false
   const died = new Promise<never>((_, reject) => {
     const report = (reason: string) => {

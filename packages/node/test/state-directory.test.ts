@@ -1,0 +1,73 @@
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { openStateDirectory, type StateDirectory } from '../src/state/state-directory.ts'
+
+describe('the state directory', () => {
+  let folder: string
+  let state: StateDirectory
+  beforeEach(async () => {
+    folder = join(await mkdtemp(join(tmpdir(), 'comigs-state-')), 'state')
+    state = await openStateDirectory(folder)
+  })
+  afterEach(async () => {
+    await state.release()
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  it('makes a key once and keeps it', async () => {
+    const key = await state.key()
+    expect(key.type).toBe('Ed25519')
+    expect((await state.key()).raw).toEqual(key.raw)
+  })
+
+  it('lets nobody else read what is in it', async () => {
+    await state.key()
+    await state.saveCheckpoint(Uint8Array.of(1))
+    expect((await stat(folder)).mode & 0o077).toBe(0)
+    for (const name of await readdir(folder)) {
+      expect((await stat(join(folder, name))).mode & 0o077, name).toBe(0)
+    }
+  })
+
+  it('keeps the checkpoint before the newest', async () => {
+    for (const byte of [1, 2, 3]) await state.saveCheckpoint(Uint8Array.of(byte))
+    expect((await state.checkpoints()).map(({ bytes }) => bytes[0])).toEqual([3, 2])
+  })
+
+  it('gives back what was published, or nothing when the file is torn', async () => {
+    const own = {
+      epoch: 5,
+      sequence: 2,
+      round: 7,
+      copy: Float32Array.of(1, -2, 3),
+      announcement: Uint8Array.of(9),
+      payload: Uint8Array.of(8, 8),
+    }
+    await state.saveOwnState(own)
+    expect(await state.ownState(3)).toMatchObject({ epoch: 5, sequence: 2, round: 7, copy: own.copy })
+    expect(await state.ownState(4)).toBeUndefined()
+    const path = join(folder, 'published')
+    const bytes = await readFile(path)
+    await writeFile(path, bytes.subarray(0, bytes.length - 1))
+    expect(await state.ownState(3)).toBeUndefined()
+  })
+
+  it('takes over the lock of a process that is gone, but not of one that runs', async () => {
+    await state.release()
+    await writeFile(join(folder, 'pid'), '999999999')
+    state = await openStateDirectory(folder)
+    await writeFile(join(folder, 'pid'), '1')
+    await expect(openStateDirectory(folder)).rejects.toMatchObject({ detail: { code: 'STATE_LOCKED', pid: 1 } })
+  })
+
+  it('says which file is damaged', async () => {
+    await writeFile(join(folder, 'manifest.json'), '{')
+    await expect(state.manifest()).rejects.toMatchObject({
+      detail: { code: 'STATE_UNUSABLE', path: join(folder, 'manifest.json') },
+    })
+    await writeFile(join(folder, 'key'), 'not a key')
+    await expect(state.key()).rejects.toMatchObject({ detail: { code: 'STATE_UNUSABLE' } })
+  })
+})

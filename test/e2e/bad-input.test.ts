@@ -1,0 +1,249 @@
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { forRounds, newManifest } from '../../packages/node/src/new-manifest.ts'
+import { type Finished, peerArguments, PeerProcess, runCli } from './support/peer-process.ts'
+import { LANGUAGES, writeTinyBase } from './support/tiny-base.ts'
+
+let folder: string
+let base: string
+let garbage: Server
+let garbagePort: number
+let unique = 0
+
+const at = (name: string) => join(folder, name)
+const freshState = () => at(`state-${unique++}`)
+const TEXT = join(LANGUAGES, 'fr.valid.txt')
+
+/** A peer on good text and a good base, but for what `args` change. */
+const peer = (args: readonly string[]): Promise<Finished> =>
+  runCli(['--state', freshState(), '--listen', '/ip4/127.0.0.1/tcp/0', '--context', '32', '--batch', '2', '--rounds', '1', ...args])
+
+const onBase = (args: readonly string[]) => peer(['--base', base, ...args])
+
+function expectFailure({ code, stderr, stdout }: Finished, exitCode: number, errorCode: string, ...words: string[]): void {
+  expect(stderr).toContain(`[${errorCode}]`)
+  for (const word of words) expect(stderr).toContain(word)
+  expect(stderr).not.toMatch(/^\s+at .*\(/m) // no stack trace: this is the user's business, not ours
+  expect(stdout).not.toContain('round')
+  expect(code).toBe(exitCode)
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'comigs-bad-'))
+  base = await writeTinyBase(at('base'))
+  garbage = createServer((socket: Socket) => {
+    socket.on('error', () => undefined)
+    socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')
+  })
+  await new Promise<void>((resolve) => garbage.listen(0, '127.0.0.1', resolve))
+  garbagePort = (garbage.address() as { port: number }).port
+})
+afterAll(async () => {
+  garbage.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+describe('text', () => {
+  it('that is missing', async () => {
+    expectFailure(await onBase(['--data', at('nowhere')]), 3, 'DATA_MISSING', at('nowhere'))
+  })
+  it('that is empty', async () => {
+    await writeFile(at('empty.txt'), ' \n')
+    expectFailure(await onBase(['--data', at('empty.txt')]), 3, 'DATA_EMPTY', 'empty.txt')
+  })
+  it('that is binary, with the byte', async () => {
+    await writeFile(at('binary.txt'), Buffer.concat([Buffer.from('good text '), Buffer.from([0xff, 0xfe, 0x00])]))
+    expectFailure(await onBase(['--data', at('binary.txt')]), 3, 'DATA_BINARY', 'binary.txt', 'byte 1')
+  })
+  it('that is too short for a sequence', async () => {
+    await writeFile(at('short.txt'), 'A few words only, and no more than these.')
+    expectFailure(await onBase(['--data', at('short.txt')]), 3, 'DATA_TOO_SHORT', 'needs 33')
+  })
+  it('that was not given', async () => {
+    expectFailure(await onBase([]), 2, 'OPTION_INVALID', '--data', '--train')
+  })
+})
+
+describe('flags', () => {
+  it('that do not exist', async () => {
+    const { code, stderr } = await peer(['--no-such-flag'])
+    expect(stderr).toContain('--no-such-flag')
+    expect(code).toBe(2)
+  })
+  it('with a value that is not one', async () => {
+    const { code, stderr } = await onBase(['--data', TEXT, '--experts', 'many'])
+    expect(stderr).toContain('--experts')
+    expect(code).toBe(2)
+  })
+})
+
+describe('a bootstrap address', () => {
+  it('that is malformed', async () => {
+    expectFailure(await onBase(['--data', TEXT, '--bootstrap', 'example.org:4001']), 2, 'ADDRESS_MALFORMED', 'example.org:4001')
+  })
+  it('where nobody listens: the dial failed', async () => {
+    const result = await onBase(['--data', TEXT, '--bootstrap', '/ip4/127.0.0.1/tcp/1'])
+    expectFailure(result, 5, 'BOOTSTRAP_FAILED', '/ip4/127.0.0.1/tcp/1', 'dial failed')
+  })
+  it('where something else listens: the handshake failed', async () => {
+    const result = await onBase(['--data', TEXT, '--bootstrap', `/ip4/127.0.0.1/tcp/${garbagePort}`])
+    expectFailure(result, 5, 'BOOTSTRAP_FAILED', 'handshake failed')
+  })
+})
+
+describe('a federation', () => {
+  const writeManifest = async (name: string, change: (manifest: Record<string, unknown>) => void): Promise<string> => {
+    const schedule = forRounds(5)
+    const manifest = await newManifest(base, { name: 'test', seed: 1, schedule, codec: 'float32' })
+    const changed = structuredClone(manifest) as unknown as Record<string, unknown>
+    change(changed)
+    await writeFile(at(name), JSON.stringify(changed))
+    return at(name)
+  }
+
+  it('whose manifest has a bad field', async () => {
+    const path = await writeManifest('bad.json', (manifest) => (manifest['localSteps'] = -1))
+    expectFailure(await onBase(['--data', TEXT, '--manifest', path]), 6, 'MANIFEST_INVALID', 'localSteps')
+  })
+  it('whose manifest does not fit its base', async () => {
+    const path = await writeManifest('misfit.json', (manifest) => (manifest['parameters'] = 7))
+    expectFailure(await onBase(['--data', TEXT, '--manifest', path]), 6, 'MANIFEST_INVALID', 'parameters')
+  })
+  it('that is not the one asked for', async () => {
+    const path = await writeManifest('other.json', () => undefined)
+    const result = await onBase(['--data', TEXT, '--manifest', path, '--federation', 'abcdef'])
+    expectFailure(result, 6, 'FEDERATION_UNEXPECTED', 'abcdef')
+  })
+  it('whose base is not on this machine', async () => {
+    const path = await writeManifest('no-base.json', (manifest) => {
+      manifest['base'] = { ...(manifest['base'] as object), weights: '0'.repeat(64) }
+    })
+    expectFailure(await peer(['--data', TEXT, '--manifest', path]), 4, 'BASE_MISSING', '--base', '000000000000')
+    expectFailure(await onBase(['--data', TEXT, '--manifest', path]), 4, 'BASE_MISMATCH', 'weights')
+  })
+  it('that differs is refused by both sides, in words', async () => {
+    const ours = await writeManifest('ours.json', () => undefined)
+    const theirs = await writeManifest('theirs.json', (manifest) => (manifest['seed'] = 2))
+    const first = new PeerProcess(peerArguments('fr', base, freshState(), ['--manifest', ours]))
+    const { addresses } = await first.waitFor('listening')
+    const second = new PeerProcess(
+      peerArguments('de', base, freshState(), ['--manifest', theirs, '--bootstrap', addresses[0]!]),
+    )
+    try {
+      for (const side of [first, second]) {
+        const { code, message } = await side.waitFor('refused')
+        expect(code).toBe('MANIFEST_MISMATCH')
+        expect(message).toContain('"seed"')
+      }
+      // Neither stops for that.
+      await first.waitFor('round')
+      await second.waitFor('round')
+    } finally {
+      await Promise.all([first.kill('SIGKILL'), second.kill('SIGKILL')])
+    }
+  })
+})
+
+describe('a base', () => {
+  const damaged = async (name: string, damage: (bytes: Buffer) => Buffer): Promise<string> => {
+    const copy = await writeTinyBase(at(name))
+    const path = join(copy, 'model.safetensors')
+    await writeFile(path, damage(await readFile(path)))
+    return copy
+  }
+  it('that is truncated', async () => {
+    const bad = await damaged('truncated', (bytes) => bytes.subarray(0, bytes.length - 100))
+    expectFailure(await peer(['--data', TEXT, '--base', bad]), 4, 'SAFETENSORS_INVALID', 'truncated')
+  })
+  it('with a value that is not finite', async () => {
+    const bad = await damaged('infinite', (bytes) => {
+      bytes.writeFloatLE(NaN, bytes.length - 4)
+      return bytes
+    })
+    expectFailure(await peer(['--data', TEXT, '--base', bad]), 4, 'TENSOR_NON_FINITE', 'ln_f.bias')
+  })
+  it('of an architecture that we do not know', async () => {
+    const bad = await writeTinyBase(at('unknown'))
+    await writeFile(join(bad, 'config.json'), JSON.stringify({ model_type: 'mamba', architectures: ['MambaForCausalLM'] }))
+    expectFailure(await peer(['--data', TEXT, '--base', bad]), 4, 'ARCHITECTURE_UNSUPPORTED', 'MambaForCausalLM')
+  })
+})
+
+describe('an address', () => {
+  it('for HTTP that is in use', async () => {
+    const result = await onBase(['--data', TEXT, '--http', `127.0.0.1:${garbagePort}`])
+    expectFailure(result, 5, 'PORT_IN_USE', String(garbagePort))
+  })
+  it('for peers that is in use', async () => {
+    const result = await runCli(
+      ['--state', freshState(), '--base', base, '--data', TEXT, '--context', '32', '--listen', `/ip4/127.0.0.1/tcp/${garbagePort}`],
+      {},
+    )
+    expectFailure(result, 5, 'PORT_IN_USE', String(garbagePort))
+  })
+  it('for HTTP off loopback without a token', async () => {
+    expectFailure(await onBase(['--data', TEXT, '--http', '0.0.0.0:0']), 2, 'OPTION_INVALID', '--http-token')
+  })
+})
+
+describe('a state folder', () => {
+  const args = (state: string, rounds: number) => [
+    ...['--state', state, '--base', base, '--data', TEXT, '--listen', '/ip4/127.0.0.1/tcp/0', '--context', '32'],
+    ...['--batch', '2', '--rounds', String(rounds), '--json'],
+  ]
+  const digest = async (path: string) => createHash('sha256').update(await readFile(path)).digest('hex')
+
+  it('that another process uses', async () => {
+    const state = freshState()
+    const running = new PeerProcess(peerArguments('fr', base, state))
+    await running.waitFor('round')
+    expectFailure(await runCli(args(state, 1)), 7, 'STATE_LOCKED', String(running.pid))
+    await running.kill('SIGKILL')
+  })
+
+  it('whose newest checkpoint is damaged goes on from the one before', async () => {
+    const state = freshState()
+    expect((await runCli(args(state, 3))).code).toBe(0)
+    const newest = join(state, 'checkpoint.safetensors')
+    const bytes = await readFile(newest)
+    await writeFile(newest, bytes.subarray(0, bytes.length / 2))
+    const { code, stdout, stderr } = await runCli(args(state, 4))
+    expect(code).toBe(0)
+    expect(stdout).toContain('{"event":"start","round":2}')
+    expect(stderr).toContain('checkpoint not usable')
+  })
+
+  it('whose checkpoints are all damaged is left as it is', async () => {
+    const state = freshState()
+    expect((await runCli(args(state, 2))).code).toBe(0)
+    const files = ['checkpoint.safetensors', 'checkpoint.previous.safetensors'].map((name) => join(state, name))
+    for (const file of files) {
+      const bytes = await readFile(file)
+      bytes[bytes.length - 1]! ^= 1
+      await writeFile(file, bytes)
+    }
+    const before = await Promise.all(files.map(digest))
+    expectFailure(await runCli(args(state, 3)), 7, 'CHECKPOINT_INVALID', 'checkpoint')
+    expect(await Promise.all(files.map(digest))).toEqual(before)
+  })
+
+  it('that was made with another number of experts', async () => {
+    const state = freshState()
+    expect((await runCli(args(state, 1))).code).toBe(0)
+    expectFailure(await runCli([...args(state, 2), '--experts', '3']), 2, 'OPTION_INVALID', '--experts', '2')
+  })
+
+  it('that cannot be made', async () => {
+    await writeFile(at('a-file'), '')
+    expectFailure(await runCli(args(join(at('a-file'), 'state'), 1)), 7, 'STATE_UNUSABLE', 'a-file')
+  })
+
+  it('from which nothing can be generated yet', async () => {
+    await mkdir(at('nothing'), { recursive: true })
+    expectFailure(await runCli(['generate', '--state', at('nothing')]), 7, 'STATE_UNUSABLE', 'no peer has trained')
+  })
+})
