@@ -2,7 +2,7 @@
 // up to date. Everything it prints goes to stderr, so that stdout belongs to the command that follows.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -25,6 +25,8 @@ export function prepare() {
   }
   // Incremental: under two seconds when nothing changed.
   run(process.execPath, ['node_modules/typescript/bin/tsc', '-b'])
+  // npm linked the command before it was there.
+  chmodSync(`${root}packages/node/dist/cli/main.js`, 0o755)
 }
 
 function run(command, args) {

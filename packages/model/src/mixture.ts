@@ -30,7 +30,7 @@ export function route(x: tf.Tensor2D, weight: tf.Tensor2D): Routed {
   const logits = gemm(x, weight) // [N, n]
   const n = logits.shape[1]
   const scores = tf.softmax(logits)
-  const columns = (x: tf.Tensor) => tf.split<tf.Tensor2D>(x as tf.Tensor2D, x.shape[1]!, 1)
+  const columns = (x: tf.Tensor) => tf.split<tf.Tensor2D>(x, x.shape[1]!, 1)
   if (n <= TOP_K) return { scores, selection: undefined, gates: columns(scores), balance: evenBalance(n) }
   const selection = topSelection(logits, TOP_K)
   const chosen = selection.map((one) => tf.sum(tf.mul(logits, one), 1, true)) // [N, 1] each
