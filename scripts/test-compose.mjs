@@ -1,6 +1,7 @@
 // `npm run test:compose`: brings docker-compose.yml up for real and looks at what the peers report. Needs a Docker daemon
 // with Compose; exits with 77 and one line where there is none. NODE_VERSION chooses the image's Node.
 import { execFileSync, spawnSync } from 'node:child_process'
+import { request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
@@ -30,11 +31,25 @@ const docker = (...args) => run('docker', args)
 /** Names of the swarm's containers. */
 const containers = () => docker('ps', '-a', '--filter', `label=com.docker.compose.project=${project}`, '--format', '{{.Names}}').split('\n').filter(Boolean).sort()
 
+/** Not fetch with AbortSignal.timeout: its timer does not keep the process alive while a half-open port says nothing. */
+function get(url) {
+  return new Promise((resolve, reject) => {
+    const asked = request(url, { timeout: 5000 }, (response) => {
+      let text = ''
+      response.on('data', (data) => (text += data))
+      response.on('end', () => (response.statusCode === 200 ? resolve(text) : reject(new Error(String(response.statusCode)))))
+    })
+    asked.on('timeout', () => asked.destroy(new Error('timeout')))
+    asked.on('error', reject)
+    asked.end()
+  })
+}
+
 /** A container's metrics by name and labels, or undefined while it does not answer. */
 async function metrics(container) {
   try {
     const address = docker('port', container, '9464').split('\n')[0]
-    const text = await (await fetch(`http://${address}/metrics`, { signal: AbortSignal.timeout(5000) })).text()
+    const text = await get(`http://${address}/metrics`)
     return Object.fromEntries(
       text.split('\n').filter((line) => line && !line.startsWith('#')).map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
     )
@@ -61,18 +76,16 @@ const all = async (names, fits) => {
   return values.every((value) => value !== undefined && fits(value)) && values
 }
 const VALID = 'comigs_loss_nats{split="valid"}'
+const BASE_VALID = 'comigs_base_loss_nats{split="valid"}'
 
 try {
   up('build')
   up('up', '-d', '--scale', `peer=${PEERS}`)
   const names = await until(`${PEERS + 1} containers run`, 120, () => containers().length === PEERS + 1 && containers())
 
-  const first = await until('everyone mixes with everyone', 300, () => all(names, (m) => m.comigs_mixed_peers === PEERS && VALID in m))
-  const rounds = Math.max(...first.map((m) => m.comigs_round)) + 5
-  await until('validation loss falls everywhere', 300, async () => {
-    const now = await all(names, (m) => m.comigs_round >= rounds)
-    return now && now.every((m, i) => m[VALID] < first[i][VALID])
-  })
+  await until('everyone mixes with everyone', 300, () => all(names, (m) => m.comigs_mixed_peers === PEERS))
+  // By a good deal below the base's own loss, on the mixture of all languages.
+  await until('validation loss falls everywhere', 300, () => all(names, (m) => m[VALID] < m[BASE_VALID] - 0.3))
   await until('everyone is healthy', 120, () => names.every((name) => docker('inspect', '-f', '{{.State.Health.Status}}', name) === 'healthy'))
   if (!names.every((name) => docker('exec', name, 'id', '-u') !== '0')) throw new Error('a container runs as root')
 

@@ -49,7 +49,7 @@ const gpt2Config = z.object({
  */
 export async function readConfig(folder: string): Promise<ModelConfig> {
   const path = join(folder, CONFIG)
-  const raw = (await readJson(path)) as { model_type?: unknown; architectures?: unknown }
+  const raw = ((await readJson(path)) ?? {}) as { model_type?: unknown; architectures?: unknown }
   if (raw.model_type !== 'gpt2') {
     const named = Array.isArray(raw.architectures) ? String(raw.architectures[0]) : String(raw.model_type)
     throw new ModelError({ code: 'ARCHITECTURE_UNSUPPORTED', path, architecture: named })

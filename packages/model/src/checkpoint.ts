@@ -22,12 +22,8 @@ export function encodeCheckpoint(
   { counters, arrays }: TrainerState,
   extra: Readonly<Record<string, string>>,
 ): Uint8Array {
-  return writeSafetensors(arrays, {
-    ...extra,
-    format: FORMAT,
-    counters: JSON.stringify(counters),
-    digest: digest(arrays),
-  })
+  const metadata = { ...extra, format: FORMAT, counters: JSON.stringify(counters) }
+  return writeSafetensors(arrays, { ...metadata, digest: digest(arrays, metadata) })
 }
 
 /**
@@ -45,7 +41,8 @@ export function decodeCheckpoint(
     const { format, counters, digest: expected, ...extra } = file.metadata
     if (format !== FORMAT) throw invalid(`its format is ${format ?? 'unknown'}, expected ${FORMAT}`)
     const arrays = file.names.map((name) => file.array(name))
-    if (digest(arrays) !== expected) throw invalid('its contents were changed after it was written')
+    if (digest(arrays, { ...extra, format, counters: counters ?? '' }) !== expected)
+      throw invalid('its contents were changed after it was written')
     const parsed = countersSchema.parse(JSON.parse(counters ?? ''))
     // JSON has no Infinity: a plateau that has seen nothing comes back as null.
     const plateau = { ...parsed.plateau, best: parsed.plateau.best ?? Infinity }
@@ -56,8 +53,10 @@ export function decodeCheckpoint(
   }
 }
 
-function digest(arrays: readonly NamedArray[]): string {
+function digest(arrays: readonly NamedArray[], metadata: Readonly<Record<string, string>>): string {
   const hash = createHash('sha256')
+  const entries = Object.entries(metadata).filter(([key]) => key !== 'digest')
+  hash.update(JSON.stringify(entries.sort(([a], [b]) => (a < b ? -1 : 1))))
   for (const { name, shape, values } of arrays) {
     hash.update(`${name}[${shape.join()}]`)
     hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))

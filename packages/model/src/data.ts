@@ -161,7 +161,8 @@ function lineStart(text: string, fraction: number): number {
   const at = Math.floor(text.length * fraction)
   if (at === 0 || at === text.length) return at
   const newline = text.indexOf('\n', at)
-  if (newline >= 0 && newline < text.length - 1) return newline + 1
+  // Not too far: a tenth must stay about a tenth, and must not be swallowed by the one before.
+  if (newline >= 0 && newline < Math.min(text.length - 1, at + text.length / (2 * TENTHS))) return newline + 1
   // No line to end at (one long paragraph): cut between characters, never inside a surrogate pair.
   return text.charCodeAt(at) >> 10 === 0x37 ? at + 1 : at
 }

@@ -37,7 +37,6 @@ export async function evaluate(
 ): Promise<Evaluation> {
   const sums = set.groups.map(({ name }) => ({ name, nll: 0, tokens: 0 }))
   const scores: number[] = []
-  let batches = 0
   const planned = set.groups.flatMap(({ from, to }, group) =>
     [...sweep(set.tokens.subarray(from, to), batch, context)].map((one) => ({ group, one })),
   )
@@ -51,7 +50,6 @@ export async function evaluate(
     sum.nll += loss![0]!
     sum.tokens += one.count
     routed?.forEach((score, i) => (scores[i] = (scores[i] ?? 0) + score))
-    batches++
   }
   const measured = ({ nll, tokens }: { nll: number; tokens: number }) => ({
     loss: nll / tokens,
@@ -67,7 +65,7 @@ export async function evaluate(
     ...measured(total),
     groups: sums.filter(({ tokens }) => tokens > 0).map((sum) => ({ name: sum.name, ...measured(sum) })),
     routerScores: rows(
-      scores.map((score) => score / batches),
+      scores.map((score) => score / total.tokens),
       experts,
     ),
   }

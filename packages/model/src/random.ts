@@ -21,7 +21,11 @@ export function stream(seed: number, name: string, counter = 0): RandomStream {
   for (let i = 0; i < 32; i++) generator.next()
   const int32 = () => generator.next()
   const float = () => (int32() >>> 8) / 0x1000000
-  return { int32, float, below: (n) => Math.floor(float() * n) }
+  return {
+    int32,
+    float,
+    below: (n) => Math.floor((n <= 0x1000000 ? float() : (int32() >>> 0) / 0x100000000) * n),
+  }
 }
 
 export function fillUniform(values: Float32Array, bound: number, random: RandomStream): void {

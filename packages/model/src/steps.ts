@@ -145,7 +145,7 @@ export function pretrainStep({ model, batch, context }: PretrainShape): Step {
   }
 }
 
-/** Summed negative log-likelihood of weighted targets, and the routers' mean scores. Changes nothing. */
+/** Sums over weighted targets: negative log-likelihood, and each router's scores `[layers, n]`. Changes nothing. */
 export function evaluationStep(shape: Omit<StepShape, 'balance'>): Step {
   const { layout, model, mixture, batch, context } = shape
   const groups = mixture.experts === 0 ? [] : layout.router.size > 0 ? [EXPERTS, ROUTER] : [EXPERTS]
@@ -171,7 +171,9 @@ export function evaluationStep(shape: Omit<StepShape, 'balance'>): Step {
         gradX: false,
         gradW: false,
       })
-      return out.routed.length === 0 ? { loss } : { loss, scores: routerShares(out.routed) }
+      const counted = tf.expandDims(t['weights'] as tf.Tensor1D, 1)
+      const sums = () => tf.stack(out.routed.map((one) => tf.sum(tf.mul(one.scores, counted), 0)))
+      return out.routed.length === 0 ? { loss } : { loss, scores: sums() }
     },
   }
 }

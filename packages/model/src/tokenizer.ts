@@ -30,9 +30,18 @@ export interface Tokenizer {
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const path = join(folder, 'tokenizer.json')
   const definition = (await readJson(path)) as { added_tokens?: { id: number; content: string }[] }
-  const config = (await readJson(join(folder, 'tokenizer_config.json')).catch(() => ({}))) as {
-    eos_token?: unknown
-  }
+  const configPath = join(folder, 'tokenizer_config.json')
+  const config = (await readJson(configPath).catch((error: unknown) => {
+    if (error instanceof ModelError && error.detail.code === 'FILE_UNREADABLE') return {}
+    throw error
+  })) as { eos_token?: unknown } | null
+  if (typeof config !== 'object' || config === null)
+    throw new ModelError({
+      code: 'CONFIG_INVALID',
+      path: configPath,
+      field: '(file)',
+      reason: 'is not an object',
+    })
   let inner: InnerTokenizer
   try {
     // Decoding must give back exactly what was encoded; the library's default tidies spaces before punctuation.
@@ -55,6 +64,9 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
     size: inner.get_vocab().size,
     endOfText,
     encode: (text) => Int32Array.from(inner.encode(text, { add_special_tokens: false }).ids),
-    decode: (ids) => inner.decode([...ids], { skip_special_tokens: false }),
+    decode: (ids) => {
+      const list = [...ids]
+      return list.length === 0 ? '' : inner.decode(list, { skip_special_tokens: false })
+    },
   }
 }

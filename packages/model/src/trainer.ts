@@ -2,7 +2,7 @@ import type { BaseModel } from './base.ts'
 import { type MixtureConfig } from './config.ts'
 import { type Batch, randomBatch, type TokenSet } from './data.ts'
 import type { Engine, Program, Step } from './engine/engine.ts'
-import type { HostArray } from './engine/graph.ts'
+import { type HostArray, sameShape } from './engine/graph.ts'
 import { ModelError } from './errors.ts'
 import { evaluate, type Evaluation, rows } from './evaluate.ts'
 import {
@@ -109,6 +109,10 @@ export async function createTrainer(
   options: TrainerOptions,
 ): Promise<Trainer> {
   const { mixture, batch, context } = options
+  if (context > base.config.positions) {
+    const expected = `at most ${base.config.positions}, the longest sequence of the base`
+    throw new ModelError({ code: 'OPTION_INVALID', option: '--context', value: String(context), expected })
+  }
   const layout = trainedLayout(base.config, mixture)
   const shape: StepShape = { model: base.config, mixture, layout, batch, context, balance: options.balance }
   const groups = [
@@ -138,6 +142,7 @@ export async function createTrainer(
     rate: (step: number) => number,
   ): Promise<PhaseResult> => {
     const compiled = await (key === EXPERTS ? experts : routers)()
+    const phaseName = key === EXPERTS ? 'expert' : 'router'
     const before = await Promise.all(
       [key, ...moments(key)].map(async (name) => ({ name, values: await engine.read(name) })),
     )
@@ -149,10 +154,14 @@ export async function createTrainer(
       const { loss, scores: routed } = await compiled.run(inputs)
       if (!Number.isFinite(loss![0])) {
         for (const { name, values } of before) place(name, values)
-        throw new ModelError({ code: 'LOSS_NON_FINITE', phase: key === EXPERTS ? 'expert' : 'router', step })
+        throw new ModelError({ code: 'LOSS_NON_FINITE', phase: phaseName, step })
       }
       sum += loss![0]!
       routed?.forEach((score, j) => (scores[j] = (scores[j] ?? 0) + score / steps))
+    }
+    if (!(await engine.read(key)).every(Number.isFinite)) {
+      for (const { name, values } of before) place(name, values)
+      throw new ModelError({ code: 'LOSS_NON_FINITE', phase: phaseName, step: done + steps - 1 })
     }
     return {
       steps,
@@ -228,12 +237,13 @@ export async function createTrainer(
 
     restore(state, path) {
       const byName = new Map(state.arrays.map((array) => [array.name, array]))
+      const found: [string, Float32Array][] = []
       for (const group of groups) {
         for (const key of [group.key, ...moments(group.key)]) {
           const flat = new Float32Array(group.layout.size)
-          for (const { name, values } of namedArrays(group.layout, flat)) {
+          for (const { name, shape, values } of namedArrays(group.layout, flat)) {
             const saved = byName.get(`${key}/${name}`)
-            if (saved?.values.length !== values.length) {
+            if (saved === undefined || !sameShape(saved.shape, shape)) {
               const reason =
                 saved === undefined
                   ? `array "${key}/${name}" is missing`
@@ -242,9 +252,10 @@ export async function createTrainer(
             }
             values.set(saved.values)
           }
-          place(key, flat)
+          found.push([key, flat])
         }
       }
+      for (const [key, flat] of found) place(key, flat)
       counters = state.counters
     },
 

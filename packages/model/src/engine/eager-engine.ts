@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { ModelError } from '../errors.ts'
 import type { Engine, EngineName, HostTensor, Program, Step } from './engine.ts'
 import type { HostArray, TensorSpec } from './graph.ts'
+import { checked } from './inputs.ts'
 
 /**
  * Runs steps as they are written, one tfjs kernel after the other, on a tfjs backend that computes at once: libtensorflow
@@ -46,7 +47,8 @@ export function createEagerEngine(name: EngineName, backend: string, device: str
           const results = tf.tidy(() => {
             const tensors: Record<string, tf.Tensor> = {}
             for (const key of step.reads) tensors[key] = array(key)
-            for (const [key, spec] of Object.entries(step.inputs)) tensors[key] = tensorOf(spec, values[key]!)
+            for (const [key, spec] of Object.entries(step.inputs))
+              tensors[key] = tensorOf(spec, checked(key, spec, values[key]))
             // A result may be an argument handed through: a copy of its own keeps ownership simple.
             const made = Object.entries(step.build(tensors)).map(
               ([key, tensor]) => [key, tf.clone(tensor)] as const,

@@ -1,8 +1,9 @@
 import type { InferenceSession, Tensor } from 'onnxruntime-common'
 import { ModelError } from '../errors.ts'
 import type { Engine, Program, Step } from './engine.ts'
+import { checked } from './inputs.ts'
 import { type HostArray, sizeOf, type TensorSpec } from './graph.ts'
-import { inputName, lower } from './onnx/lower.ts'
+import { inputName, lower, publicName } from './onnx/lower.ts'
 import { simplify } from './passes.ts'
 import { record } from './recorder.ts'
 
@@ -111,12 +112,13 @@ function replay(
           : slot(name).current
       }
       const fetches: Record<string, Tensor | null> = {}
-      for (const name of outputs) fetches[name] = writes.has(name) ? spareOf(slot(name), tensorOf) : null
+      for (const name of outputs)
+        fetches[publicName(name)] = writes.has(name) ? spareOf(slot(name), tensorOf) : null
       const results = await session.run(feeds, fetches)
       const returned: Record<string, Float32Array> = {}
       for (const name of outputs) {
         if (writes.has(name)) swap(slot(name))
-        else returned[name] = Float32Array.from(results[name]!.data as Float32Array)
+        else returned[name] = Float32Array.from(results[publicName(name)]!.data as Float32Array)
       }
       return returned
     },
@@ -137,15 +139,4 @@ function swap(slot: Slot): void {
   const { current, spare } = slot
   slot.current = spare!
   slot.spare = current
-}
-
-function checked(name: string, spec: TensorSpec, values: HostArray | undefined): HostArray {
-  const expected = sizeOf(spec.shape)
-  if (values?.length === expected) return values
-  throw new ModelError({
-    code: 'SHAPE_MISMATCH',
-    what: `input "${name}"`,
-    expected: `[${spec.shape.join()}]`,
-    actual: values === undefined ? 'nothing' : `${values.length} elements`,
-  })
 }

@@ -40,7 +40,7 @@ export function mergeEqual(graph: Graph): Graph {
   for (const node of graph.nodes) {
     node.inputs = redirected(node.inputs, redirect)
     const inputs = Object.entries(node.inputs).map(([name, value]) => `${name}:${value.id}`)
-    const key = `${node.kernel}(${inputs.join()})${JSON.stringify(node.attrs)}`
+    const key = `${node.kernel}(${inputs.join()})${JSON.stringify(node.attrs, exact)}`
     const twin = seen.get(key)
     if (twin === undefined) {
       seen.set(key, node)
@@ -51,6 +51,12 @@ export function mergeEqual(graph: Graph): Graph {
   }
   return { ...graph, nodes, outputs: redirectedOutputs(graph, redirect) }
 }
+
+/** JSON knows neither infinities, NaN nor -0. */
+const exact = (_: string, value: unknown): unknown =>
+  typeof value === 'number' && (!Number.isFinite(value) || Object.is(value, -0))
+    ? `${value}${1 / value}`
+    : value
 
 /** x + a b -> one Gemm that accumulates into x, where nothing else reads the product. */
 export function fuseAddIntoGemm(graph: Graph): Graph {

@@ -1,6 +1,4 @@
 import * as tf from '@tensorflow/tfjs-core'
-// tfjs-core's Node bundle registers no gradients; tfjs-layers does (reference: engine, section 5).
-import '@tensorflow/tfjs-layers'
 import { ModelError } from '../errors.ts'
 import { createEagerEngine } from './eager-engine.ts'
 import type { Engine, EngineName } from './engine.ts'

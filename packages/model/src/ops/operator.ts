@@ -1,4 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core'
+// tfjs-core's Node bundle registers no gradients for tfjs's own operators; this one does.
+import '@tensorflow/tfjs-layers'
 
 /** Backends that compute at once. There the named operators run as compositions of tfjs's own operators. */
 const EAGER_BACKENDS = ['cpu', 'wasm', 'tensorflow'] as const

@@ -57,9 +57,16 @@ export class OnnxBuilder {
     return this.#initializer(`f32(${value})`, ONNX_TYPE.float32, [], bytesOf(Float32Array.of(value)))
   }
 
+  /** A float array that lowerings share under a key of theirs. */
+  floats(key: string, shape: readonly number[], values: Float32Array): string {
+    return this.#initializer(key, ONNX_TYPE.float32, shape, bytesOf(values))
+  }
+
   constant(value: Value, data: HostArray): string {
     const raw = bytesOf(data)
-    const key = data.length <= 16 ? `${value.dtype}[${value.shape.join()}]{${data.join()}}` : `c${value.id}`
+    // By bytes, not by printed values: 0 and -0 differ.
+    const bits = data.length <= 16 ? Buffer.from(raw).toString('hex') : undefined
+    const key = bits === undefined ? `c${value.id}` : `${value.dtype}[${value.shape.join()}]{${bits}}`
     return this.#initializer(key, ONNX_TYPE[value.dtype], value.shape, raw)
   }
 

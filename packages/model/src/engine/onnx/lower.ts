@@ -48,11 +48,12 @@ export function lower(name: string, graph: Graph): OnnxModel {
   const published = new Set<string>()
   for (const [outputName, value] of graph.outputs) {
     const from = nameOf(value)
-    if (value.origin.kind === 'node' && !published.has(from) && onnx.rename(outputName, from, value)) {
-      names.set(value, outputName)
-      published.add(outputName)
+    const to = publicName(outputName)
+    if (value.origin.kind === 'node' && !published.has(from) && onnx.rename(to, from, value)) {
+      names.set(value, to)
+      published.add(to)
     } else {
-      onnx.output(outputName, from, value)
+      onnx.output(to, from, value)
     }
   }
   return {
@@ -64,6 +65,7 @@ export function lower(name: string, graph: Graph): OnnxModel {
 }
 
 export const inputName = (name: string): string => `in:${name}`
+export const publicName = (name: string): string => `out:${name}`
 
 function usedValues(graph: Graph): Set<Value> {
   const used = new Set<Value>(graph.outputs.values())

@@ -75,15 +75,7 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       const dims = attentionDims(c.value('qkv').shape, c.attrs as unknown as AttentionShape)
       const [q, k, v] = splitHeads(onnx, c.name('qkv'), dims)
       const scores = matmul(onnx, q!, k!, { transB: 1, alpha: { float: 1 / Math.sqrt(dims.D) } })
-      const mask = onnx.constant(
-        {
-          id: -1,
-          shape: [dims.T, dims.T],
-          dtype: 'float32',
-          origin: { kind: 'constant', data: new Float32Array() },
-        },
-        causalMaskValues(dims.T),
-      )
+      const mask = onnx.floats(`causal mask of ${dims.T}`, [dims.T, dims.T], causalMaskValues(dims.T))
       const probs = onnx.op('Softmax', [onnx.op('Add', [scores, mask])], { attrs: { axis: -1 } })
       return [mergeHeads(onnx, onnx.op('MatMul', [probs, v!]), dims, 1), probs]
     },

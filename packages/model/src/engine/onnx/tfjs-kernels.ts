@@ -97,7 +97,7 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
     ],
   },
   Sum: reduction('ReduceSum', 'axis'),
-  Mean: reduction('ReduceMean', 'axis'),
+  Mean: meanReduction(),
   Max: reduction('ReduceMax', 'reductionIndices'),
   Slice: {
     shape: ({ x }, { begin, size }) => {
@@ -223,7 +223,14 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
     lower: (onnx, c) => {
       const paddings = c.attrs['paddings'] as [number, number][]
       const pads = onnx.ints([...paddings.map((p) => p[0]), ...paddings.map((p) => p[1])])
-      return [onnx.op('Pad', [c.name('x'), pads, onnx.float(c.attrs['constantValue'] as number)])]
+      const value = filled([], c.attrs['constantValue'] as number, c.value('x').dtype)
+      return [
+        onnx.op('Pad', [
+          c.name('x'),
+          pads,
+          onnx.constant({ ...c.value('x'), id: -1, shape: [] }, value.constant),
+        ]),
+      ]
     },
   },
   Cumsum: {
@@ -288,6 +295,22 @@ function reduction(opType: string, axisAttr: string): Kernel {
   }
 }
 
+function meanReduction(): Kernel {
+  const { shape, lower } = reduction('ReduceMean', 'axis')
+  return {
+    shape: ({ x }, attrs) => {
+      const made = shape({ x: x! }, attrs)
+      if (x!.dtype === 'float32' || !('outputs' in made)) return made
+      return { outputs: made.outputs.map((spec) => ({ ...spec, dtype: 'float32' as const })) }
+    },
+    lower: (onnx, c) => {
+      if (c.value('x').dtype === 'float32') return lower(onnx, c)
+      const x = onnx.op('Cast', [c.name('x')], { attrs: { to: ONNX_TYPE.float32 } })
+      return lower(onnx, { ...c, name: () => x })
+    },
+  }
+}
+
 function reshape(input: string) {
   return (onnx: OnnxBuilder, c: LowerContext) => [
     onnx.op('Reshape', [c.name(input), onnx.ints(c.node.outputs[0]!.shape)]),
@@ -301,11 +324,11 @@ function operands(c: LowerContext): string[] {
 const positive = (axis: number, rank: number) => (axis < 0 ? axis + rank : axis)
 
 function sliceParams(x: Value, begin: unknown, size: unknown): [number[], number[]] {
-  // tfjs accepts -1 ("to the end") in size.
-  const at = (begin as number[]).map((b) => b)
-  const extent = (size as number[]).map((s, i) => (s === -1 ? x.shape[i]! - at[i]! : s))
-  slice_util.assertParamsValid({ shape: x.shape } as never, at, extent)
-  return [at, extent]
+  // tfjs accepts numbers for arrays, fewer axes than there are, and -1 or nothing for "to the end".
+  const tensor = { shape: x.shape, rank: x.shape.length } as never
+  const [at, extent] = slice_util.parseSliceParams(tensor, begin as number[], size as number[])
+  slice_util.assertParamsValid(tensor, at!, extent!)
+  return [at!, extent!]
 }
 
 function splitSizes(x: Value, numOrSizeSplits: unknown, axis: number): number[] {

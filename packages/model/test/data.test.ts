@@ -1,0 +1,315 @@
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { gzipSync } from 'node:zlib'
+import {
+  type Document,
+  randomBatch,
+  readDocuments,
+  readSplits,
+  requireSequence,
+  type SplitName,
+  SPLITS,
+  type Splits,
+  tokenize,
+} from '../src/data.ts'
+import { stream } from '../src/random.ts'
+import { folderOf } from './helpers/files.ts'
+import { refusal } from './helpers/refusals.ts'
+import { baseTokenizer } from './helpers/tokenizers.ts'
+import { fc } from './helpers/properties.ts'
+
+const textsOf = (splits: Splits, split: SplitName) =>
+  splits[split].flatMap(({ documents }) => documents.map(({ text }) => text))
+
+/** Holds no half of a surrogate pair, which UTF-8 cannot express. */
+const isWellFormed = (text: string) => Buffer.from(text).toString() === text
+
+describe('readDocuments', () => {
+  it('reads files, folders in depth and gzip, by name in order', async () => {
+    const folder = await folderOf({
+      'b.txt': 'two',
+      'a.md': 'one',
+      'deep/er/c.txt.gz': gzipSync('three'),
+      'deep/d.md.gz': gzipSync('four'),
+      'ignored.json': '{}',
+      'ignored.gz': gzipSync('five'),
+    })
+    const documents: Document[] = [
+      { name: 'a.md', text: 'one' },
+      { name: 'b.txt', text: 'two' },
+      { name: 'deep/d.md.gz', text: 'four' },
+      { name: 'deep/er/c.txt.gz', text: 'three' },
+    ]
+    expect(await readDocuments([folder])).toEqual(documents)
+    expect(await readDocuments([join(folder, 'b.txt'), join(folder, 'deep')])).toEqual([
+      { name: 'b.txt', text: 'two' },
+      { name: 'd.md.gz', text: 'four' },
+      { name: 'er/c.txt.gz', text: 'three' },
+    ])
+  })
+
+  it('takes a file that is named itself whatever it is called', async () => {
+    const folder = await folderOf({ corpus: 'text' })
+    expect(await readDocuments([join(folder, 'corpus')])).toEqual([{ name: 'corpus', text: 'text' }])
+  })
+
+  it('reads UTF-8 without its byte order mark', async () => {
+    const folder = await folderOf({ 'a.txt': '\ufeffzażółć 🙂' })
+    expect(await readDocuments([folder])).toEqual([{ name: 'a.txt', text: 'zażółć 🙂' }])
+  })
+
+  it.each<[string, Record<string, string | Uint8Array>, string, object]>([
+    ['a path that does not exist', {}, 'nowhere', { code: 'DATA_MISSING' }],
+    ['a folder without text', { 'a.json': '{}' }, '.', { code: 'DATA_MISSING' }],
+    ['an empty file', { 'a.txt': '' }, 'a.txt', { code: 'DATA_EMPTY' }],
+    ['files of nothing but space', { 'a.txt': ' \n', 'b.md': '\t' }, '.', { code: 'DATA_EMPTY' }],
+    ['a zero byte', { 'a.txt': Buffer.from('żółw\0x') }, 'a.txt', { code: 'DATA_BINARY', offset: 7 }],
+    [
+      'a first byte that is no UTF-8',
+      { 'a.txt': Buffer.of(0xff, 0x41) },
+      '.',
+      { code: 'DATA_BINARY', offset: 0 },
+    ],
+    [
+      'a byte that is no UTF-8, behind characters of several bytes',
+      { 'a.txt': Buffer.concat([Buffer.from('żółw 🙂 '), Buffer.of(0xfe), Buffer.from('ż')]) },
+      'a.txt',
+      { code: 'DATA_BINARY', offset: 13 },
+    ],
+    [
+      'a byte that only continues, behind a long text',
+      {
+        'a.txt': Buffer.concat([Buffer.from('ä'.repeat(5000)), Buffer.of(0x80), Buffer.from('ä'.repeat(77))]),
+      },
+      'a.txt',
+      { code: 'DATA_BINARY', offset: 10_000 },
+    ],
+    [
+      'a zero byte inside gzip',
+      { 'a.txt.gz': gzipSync(Buffer.from('ab\0')) },
+      'a.txt.gz',
+      { code: 'DATA_BINARY', offset: 2 },
+    ],
+    ['gzip that is none', { 'a.txt.gz': 'plain' }, '.', { code: 'FILE_UNREADABLE' }],
+    [
+      'gzip that is cut off',
+      { 'a.txt.gz': gzipSync('a'.repeat(99)).subarray(0, 20) },
+      '.',
+      { code: 'FILE_UNREADABLE' },
+    ],
+  ])('refuses %s', async (_, files, path, expected) => {
+    const folder = await folderOf(files)
+    expect(await refusal(() => readDocuments([join(folder, path)]))).toMatchObject(expected)
+  })
+
+  it('points into the character that a cut-off file ends with', async () => {
+    const folder = await folderOf({ 'a.txt': Buffer.from('ab🙂').subarray(0, 5) })
+    const detail = await refusal(() => readDocuments([folder]))
+    expect(detail).toMatchObject({ code: 'DATA_BINARY' })
+    expect([2, 3, 4]).toContain('offset' in detail ? detail.offset : undefined)
+  })
+
+  it('refuses nothing at all', async () => {
+    expect(await refusal(() => readDocuments([]))).toMatchObject({ code: 'DATA_EMPTY' })
+  })
+})
+
+describe('splits of many documents', () => {
+  const files = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, i) => [`${i}.txt`, `document number ${i}`]))
+
+  it('hold each document once, about eight in ten to train and one each to validate and test', async () => {
+    const splits = await readSplits({ data: [await folderOf(files(500))] })
+    const all = SPLITS.flatMap((split) => textsOf(splits, split))
+    expect(all.toSorted()).toEqual(Object.values(files(500)).toSorted())
+    expect(Math.abs(textsOf(splits, 'train').length - 400)).toBeLessThan(30)
+    expect(Math.abs(textsOf(splits, 'valid').length - 50)).toBeLessThan(20)
+    expect(Math.abs(textsOf(splits, 'test').length - 50)).toBeLessThan(20)
+  })
+
+  it('are the same each time, and for the documents that stay when others come', async () => {
+    const [few, again, more] = await Promise.all(
+      [100, 100, 150].map(async (count) => readSplits({ data: [await folderOf(files(count))] })),
+    )
+    for (const split of SPLITS) {
+      expect(textsOf(again!, split)).toEqual(textsOf(few!, split))
+      expect(textsOf(more!, split)).toEqual(expect.arrayContaining(textsOf(few!, split)))
+    }
+  })
+
+  it('put documents of the same text together', async () => {
+    const twice = Object.fromEntries(
+      Object.entries(files(40)).flatMap(([name, text]) => [
+        [name, text],
+        [`copy/${name}`, text],
+      ]),
+    )
+    const splits = await readSplits({ data: [await folderOf(twice)] })
+    const apart = SPLITS.flatMap((split) => [...new Set(textsOf(splits, split))])
+    expect(new Set(apart).size).toBe(apart.length)
+  })
+
+  it('are never empty, however few the documents', async () => {
+    for (const count of [1, 2, 9, 10, 11, 13, 16]) {
+      const texts = Object.fromEntries(
+        Array.from({ length: count }, (_, i) => [`${i}.txt`, `line of ${i}\n`.repeat(30)]),
+      )
+      const splits = await readSplits({ data: [await folderOf(texts)] })
+      for (const split of SPLITS) expect(textsOf(splits, split).join(''), `${split} of ${count}`).not.toBe('')
+    }
+  })
+})
+
+describe('splits of one document', () => {
+  const splitOf = async (text: string) => {
+    const splits = await readSplits({ data: [join(await folderOf({ 'a.txt': text }), 'a.txt')] })
+    return SPLITS.map((split) => textsOf(splits, split).join(''))
+  }
+
+  it('are its first eight tenths, its ninth and its last, at ends of lines', async () => {
+    const lines = Array.from({ length: 1000 }, (_, i) => `line ${i} of the text\n`)
+    const parts = await splitOf(lines.join(''))
+    expect(parts.join('')).toBe(lines.join(''))
+    for (const part of parts) expect(part.startsWith('line ') && part.endsWith('\n')).toBe(true)
+    const shares = parts.map((part) => part.length / lines.join('').length)
+    expect(shares.map((share) => share.toFixed(2))).toEqual(['0.80', '0.10', '0.10'])
+  })
+
+  it('cut one long line between characters, never inside one', async () => {
+    for (let length = 10; length < 30; length++) {
+      const parts = await splitOf('🙂'.repeat(length))
+      expect(parts.join('')).toBe('🙂'.repeat(length))
+      for (const part of parts) expect(isWellFormed(part) && part !== '').toBe(true)
+    }
+  })
+
+  it('are eight, one and one tenth even where lines are long', async () => {
+    const text = `${'word '.repeat(1000)}\n${'word '.repeat(20)}\n`
+    const shares = (await splitOf(text)).map((part) => part.length / text.length)
+    expect(Math.abs(shares[0]! - 0.8)).toBeLessThan(0.05)
+    expect(Math.abs(shares[1]! - 0.1)).toBeLessThan(0.05)
+    expect(Math.abs(shares[2]! - 0.1)).toBeLessThan(0.05)
+  })
+
+  it('lose and repeat nothing of any text', async () => {
+    const line = fc.string({ unit: 'grapheme', maxLength: 30 })
+    await fc.assert(
+      fc.asyncProperty(fc.array(line, { minLength: 1, maxLength: 20 }), async (lines) => {
+        const text = `a${lines.join('\n')}`
+        const parts = await splitOf(text)
+        expect(parts.join('')).toBe(text)
+        for (const part of parts) expect(isWellFormed(part)).toBe(true)
+      }),
+      { numRuns: 60 },
+    )
+  })
+})
+
+describe('splits that the user made', () => {
+  it('stay as they are, a group for each path', async () => {
+    const folder = await folderOf({
+      'en/a.txt': 'a',
+      'en/b.txt': 'b',
+      'de.txt': 'c',
+      'v.txt': 'd',
+      't.txt': 'e',
+    })
+    const at = (...names: string[]) => names.map((name) => join(folder, name))
+    const splits = await readSplits({ train: at('en', 'de.txt'), valid: at('v.txt'), test: at('t.txt') })
+    expect(splits).toEqual({
+      train: [
+        {
+          name: 'en',
+          documents: [
+            { name: 'a.txt', text: 'a' },
+            { name: 'b.txt', text: 'b' },
+          ],
+        },
+        { name: 'de.txt', documents: [{ name: 'de.txt', text: 'c' }] },
+      ],
+      valid: [{ name: 'v.txt', documents: [{ name: 'v.txt', text: 'd' }] }],
+      test: [{ name: 't.txt', documents: [{ name: 't.txt', text: 'e' }] }],
+    })
+  })
+})
+
+describe('tokenize', async () => {
+  const tokenizer = await baseTokenizer()
+  const group = (name: string, ...texts: string[]) => ({
+    name,
+    documents: texts.map((text) => ({ name, text })),
+  })
+  const end = tokenizer.endOfText
+
+  it('ends every document, and remembers where groups begin and end', () => {
+    const { tokens, groups } = tokenize([group('x', 'one', 'two two'), group('y', 'three')], tokenizer)
+    const [one, two, three] = ['one', 'two two', 'three'].map((text) => [...tokenizer.encode(text)])
+    expect([...tokens]).toEqual([...one!, end, ...two!, end, ...three!, end])
+    const border = one!.length + two!.length + 2
+    expect(groups).toEqual([
+      { name: 'x', from: 0, to: border },
+      { name: 'y', from: border, to: tokens.length },
+    ])
+  })
+
+  it('parts a file at the lines that end documents, and skips what is empty', () => {
+    const text = 'one\n<|endoftext|>\ntwo\n<|endoftext|>  \n\n<|endoftext|>\n \n'
+    const { tokens } = tokenize([group('x', text, '  ')], tokenizer)
+    const documents = tokenizer.decode(tokens).split('<|endoftext|>')
+    expect(documents.map((document) => document.trim())).toEqual(['one', 'two', ''])
+  })
+
+  it('gives an empty set for no text', () => {
+    expect(tokenize([group('x')], tokenizer)).toEqual({
+      tokens: new Int32Array(0),
+      groups: [{ name: 'x', from: 0, to: 0 }],
+    })
+  })
+})
+
+describe('batches', () => {
+  const set = (length: number) => ({ tokens: Int32Array.from({ length }, (_, i) => i), groups: [] })
+
+  it('need one sequence and the token that follows it', async () => {
+    requireSequence('train', set(17), 16)
+    expect(
+      await refusal(() => {
+        requireSequence('valid', set(16), 16)
+      }),
+    ).toEqual({
+      code: 'DATA_TOO_SHORT',
+      split: 'valid',
+      tokens: 16,
+      neededTokens: 17,
+    })
+  })
+
+  it('hold sequences as they stand in the text, each token with the next as its target', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 9 }),
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 1, max: 30 }),
+        fc.integer(),
+        (context, batch, more, seed) => {
+          const { tokens, targets } = randomBatch(set(context + more), batch, context, stream(seed, 'batch'))
+          expect(tokens.length).toBe(batch * context)
+          for (let b = 0; b < batch; b++) {
+            const start = tokens[b * context]!
+            const sequence = Array.from({ length: context }, (_, i) => start + i)
+            expect([...tokens.subarray(b * context, (b + 1) * context)]).toEqual(sequence)
+          }
+          expect([...targets]).toEqual([...tokens].map((token) => token + 1))
+          expect(Math.max(...targets)).toBeLessThan(context + more)
+        },
+      ),
+    )
+  })
+
+  it('start anywhere, at the first token and at the last that has room', () => {
+    const starts = new Set(
+      Array.from({ length: 300 }, (_, k) => randomBatch(set(20), 1, 16, stream(1, 'batch', k)).tokens[0]),
+    )
+    expect([...starts].sort()).toEqual([0, 1, 2, 3])
+  })
+})

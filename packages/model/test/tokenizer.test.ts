@@ -1,0 +1,120 @@
+import { readFile } from 'node:fs/promises'
+import { describe, expect, it } from 'vitest'
+import { loadTokenizer } from '../src/tokenizer.ts'
+import { folderOf } from './helpers/files.ts'
+import { refusal } from './helpers/refusals.ts'
+import { BASE_EN, baseTokenizer } from './helpers/tokenizers.ts'
+import { fc } from './helpers/properties.ts'
+
+const tokenizer = await baseTokenizer()
+const definition = await readFile(`${BASE_EN}tokenizer.json`)
+const roundTrip = (text: string) => tokenizer.decode(tokenizer.encode(text))
+
+describe('the tokenizer of base-en', () => {
+  it('has 4,096 pieces, of which one ends a document', () => {
+    expect(tokenizer.size).toBe(4096)
+    expect(tokenizer.decode([tokenizer.endOfText])).toBe('<|endoftext|>')
+    expect([...tokenizer.encode('<|endoftext|>')]).toEqual([tokenizer.endOfText])
+  })
+
+  it('gives any text back as it was', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }), (text) => {
+        expect(roundTrip(text)).toBe(text)
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  it('gives text of readable characters back as it was', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 60 }), (text) => {
+        expect(roundTrip(text)).toBe(text)
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  it.each([
+    ['nothing', ''],
+    ['spaces before punctuation', 'a , b . c ! d ? e \' f "'],
+    ['contractions', "don't  we 've I 'm"],
+    ['runs of spaces, tabs and ends of lines', '  a\t\t b \r\n\r\n  c\u00a0\u2003 d \n'],
+    ['control characters', '\u0000\u0001\u001f\u007f\u0085'],
+    ['other scripts', 'Привет 你好 مرحبا हिन्दी ไทย 한국어'],
+    ['what takes four bytes', '🙂👩‍👩‍👧‍👦🏳️‍🌈 𝒜𠀀'],
+    ['composed and decomposed accents', 'é e\u0301 Å A\u030a'],
+    ['the replacement character', 'a\ufffdb'],
+    ['a byte order mark in front', '\ufefftext'],
+    ['a byte order mark inside', 'te\ufeffxt'],
+    ['digits and symbols', '3.14159e-10 == £5 #!/@'],
+    ['the end of a document inside', 'one<|endoftext|>two'],
+  ])('gives back %s', (_, text) => {
+    expect(roundTrip(text)).toBe(text)
+  })
+
+  it('covers every byte', () => {
+    // Between them they hold every byte that UTF-8 uses; thirteen it never does.
+    const from = (count: number, of: (i: number) => number) =>
+      Array.from({ length: count }, (_, i) => String.fromCodePoint(of(i))).join('')
+    const texts = [
+      from(0x80, (i) => i),
+      from(0x40, (i) => 0x80 + i),
+      from(0x20, (i) => i << 6),
+      from(0x110, (i) => i << 12),
+      '\u0800',
+    ]
+    const bytes = new Set(texts.flatMap((text) => [...new TextEncoder().encode(text)]))
+    expect(bytes.size).toBe(256 - 13)
+    for (const text of texts) expect(roundTrip(text)).toBe(text)
+  })
+
+  it('makes English shorter than its bytes', () => {
+    const text = 'The quick brown fox jumps over the lazy dog, and then the dog sleeps for a while.'
+    expect(tokenizer.encode(text).length).toBeLessThan(text.length / 2.5)
+  })
+})
+
+describe('loadTokenizer', () => {
+  it('does without a tokenizer_config.json', async () => {
+    const folder = await folderOf({ 'tokenizer.json': definition })
+    const bare = await loadTokenizer(folder)
+    expect(bare.endOfText).toBe(tokenizer.endOfText)
+    expect(bare.decode(bare.encode('a , b'))).toBe('a , b')
+  })
+
+  it('takes the end token that tokenizer_config.json names', async () => {
+    const folder = await folderOf({
+      'tokenizer.json': definition,
+      'tokenizer_config.json': JSON.stringify({ tokenizer_class: 'GPT2Tokenizer', eos_token: 'e' }),
+    })
+    const other = await loadTokenizer(folder)
+    expect(other.endOfText).toBe(tokenizer.encode('e')[0])
+  })
+
+  it.each<[string, Record<string, string | Uint8Array>, object]>([
+    ['no file', {}, { code: 'FILE_UNREADABLE' }],
+    ['a file that is not JSON', { 'tokenizer.json': '{' }, { code: 'CONFIG_INVALID', field: '(file)' }],
+    ['JSON of something else', { 'tokenizer.json': '{"a": 1}' }, { code: 'CONFIG_INVALID', field: 'model' }],
+    ['a number', { 'tokenizer.json': '7' }, { code: 'CONFIG_INVALID', field: 'model' }],
+    ['null', { 'tokenizer.json': 'null' }, { code: 'CONFIG_INVALID' }],
+    [
+      'a config that is null',
+      { 'tokenizer.json': definition, 'tokenizer_config.json': 'null' },
+      { code: 'CONFIG_INVALID' },
+    ],
+    [
+      'a config that is not JSON',
+      { 'tokenizer.json': definition, 'tokenizer_config.json': '{' },
+      { code: 'CONFIG_INVALID' },
+    ],
+    [
+      'an end token that does not exist',
+      { 'tokenizer.json': definition, 'tokenizer_config.json': '{"eos_token": "<|nowhere|>"}' },
+      { code: 'CONFIG_INVALID', field: 'added_tokens' },
+    ],
+  ])('refuses %s', async (_, files, expected) => {
+    const folder = await folderOf(files)
+    expect(await refusal(() => loadTokenizer(folder))).toMatchObject(expected)
+  })
+})
