@@ -15,10 +15,13 @@ env.COMIGS_PEER_HTTP_TOKEN ||= randomBytes(16).toString('hex')
 
 if (env.COMIGS_PEER_DATA === undefined && env.COMIGS_PEER_TRAIN === undefined) {
   const files = readdirSync(DATA)
-  const users = [...new Set(files.map((file) => /^(.+)\.train\.txt(\.gz)?$/.exec(file)?.[1]).filter(Boolean))].sort()
+  const users = [
+    ...new Set(files.map((file) => /^(.+)\.train\.txt(\.gz)?$/.exec(file)?.[1]).filter(Boolean)),
+  ].sort()
   const share = env.COMIGS_SHARE === 'auto' ? await containerNumber() : Number(env.COMIGS_SHARE ?? 0)
   const user = users[share % users.length]
-  const of = (split, who) => who.map((name) => `${DATA}/${files.find((file) => file.startsWith(`${name}.${split}.txt`))}`)
+  const of = (split, who) =>
+    who.map((name) => `${DATA}/${files.find((file) => file.startsWith(`${name}.${split}.txt`))}`)
   env.COMIGS_PEER_NAME ??= user
   env.COMIGS_PEER_TRAIN = of('train', [user]).join(' ')
   // Everyone wants a model that reads all of it.
@@ -39,6 +42,9 @@ async function containerNumber() {
   return 0
 }
 
-const peer = spawn(process.execPath, ['/app/packages/node/dist/cli/main.js', ...process.argv.slice(2)], { env, stdio: 'inherit' })
+const peer = spawn(process.execPath, ['/app/packages/node/dist/cli/main.js', ...process.argv.slice(2)], {
+  env,
+  stdio: 'inherit',
+})
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => peer.kill(signal))
 peer.on('exit', (code, signal) => process.exit(signal === null ? code : 1))

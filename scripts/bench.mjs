@@ -7,5 +7,8 @@ prepare()
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const [topic, ...args] = process.argv.slice(2)
-const { status } = spawnSync(process.execPath, [`bench/${topic}/bench.mjs`, ...args], { cwd: root, stdio: 'inherit' })
+const { status } = spawnSync(process.execPath, [`bench/${topic}/bench.mjs`, ...args], {
+  cwd: root,
+  stdio: 'inherit',
+})
 process.exit(status ?? 1)

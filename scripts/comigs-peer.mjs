@@ -7,6 +7,9 @@ prepare()
 
 const main = fileURLToPath(new URL('../packages/node/dist/cli/main.js', import.meta.url))
 // npm runs scripts in the repository; paths are meant from where the user stands.
-const child = spawn(process.execPath, [main, ...process.argv.slice(2)], { cwd: process.env.INIT_CWD, stdio: 'inherit' })
+const child = spawn(process.execPath, [main, ...process.argv.slice(2)], {
+  cwd: process.env.INIT_CWD,
+  stdio: 'inherit',
+})
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
 child.on('exit', (code, signal) => process.exit(signal === null ? code : 1))

@@ -16,9 +16,11 @@ function findCompose() {
     console.error(`SKIP test:compose: ${why}`)
     process.exit(77)
   }
-  if (spawnSync('docker', ['info'], { stdio: 'ignore', timeout: 20_000 }).status !== 0) skip('no Docker daemon answers')
+  if (spawnSync('docker', ['info'], { stdio: 'ignore', timeout: 20_000 }).status !== 0)
+    skip('no Docker daemon answers')
   if (process.env.COMPOSE) return process.env.COMPOSE.split(' ')
-  if (spawnSync('docker', ['compose', 'version'], { stdio: 'ignore' }).status === 0) return ['docker', 'compose']
+  if (spawnSync('docker', ['compose', 'version'], { stdio: 'ignore' }).status === 0)
+    return ['docker', 'compose']
   if (spawnSync('docker-compose', ['version'], { stdio: 'ignore' }).status === 0) return ['docker-compose']
   return skip('neither `docker compose` nor docker-compose is installed')
 }
@@ -29,7 +31,11 @@ const up = (...args) => run(compose[0], [...compose.slice(1), ...args], ['ignore
 const docker = (...args) => run('docker', args)
 
 /** Names of the swarm's containers. */
-const containers = () => docker('ps', '-a', '--filter', `label=com.docker.compose.project=${project}`, '--format', '{{.Names}}').split('\n').filter(Boolean).sort()
+const containers = () =>
+  docker('ps', '-a', '--filter', `label=com.docker.compose.project=${project}`, '--format', '{{.Names}}')
+    .split('\n')
+    .filter(Boolean)
+    .sort()
 
 /** Not fetch with AbortSignal.timeout: its timer does not keep the process alive while a half-open port says nothing. */
 function get(url) {
@@ -37,7 +43,9 @@ function get(url) {
     const asked = request(url, { timeout: 5000 }, (response) => {
       let text = ''
       response.on('data', (data) => (text += data))
-      response.on('end', () => (response.statusCode === 200 ? resolve(text) : reject(new Error(String(response.statusCode)))))
+      response.on('end', () =>
+        response.statusCode === 200 ? resolve(text) : reject(new Error(String(response.statusCode))),
+      )
     })
     asked.on('timeout', () => asked.destroy(new Error('timeout')))
     asked.on('error', reject)
@@ -51,7 +59,10 @@ async function metrics(container) {
     const address = docker('port', container, '9464').split('\n')[0]
     const text = await get(`http://${address}/metrics`)
     return Object.fromEntries(
-      text.split('\n').filter((line) => line && !line.startsWith('#')).map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
+      text
+        .split('\n')
+        .filter((line) => line && !line.startsWith('#'))
+        .map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
     )
   } catch {
     return undefined
@@ -81,13 +92,22 @@ const BASE_VALID = 'comigs_base_loss_nats{split="valid"}'
 try {
   up('build')
   up('up', '-d', '--scale', `peer=${PEERS}`)
-  const names = await until(`${PEERS + 1} containers run`, 120, () => containers().length === PEERS + 1 && containers())
+  const names = await until(
+    `${PEERS + 1} containers run`,
+    120,
+    () => containers().length === PEERS + 1 && containers(),
+  )
 
   await until('everyone mixes with everyone', 300, () => all(names, (m) => m.comigs_mixed_peers === PEERS))
   // By a good deal below the base's own loss, on the mixture of all languages.
-  await until('validation loss falls everywhere', 300, () => all(names, (m) => m[VALID] < m[BASE_VALID] - 0.3))
-  await until('everyone is healthy', 120, () => names.every((name) => docker('inspect', '-f', '{{.State.Health.Status}}', name) === 'healthy'))
-  if (!names.every((name) => docker('exec', name, 'id', '-u') !== '0')) throw new Error('a container runs as root')
+  await until('validation loss falls everywhere', 300, () =>
+    all(names, (m) => m[VALID] < m[BASE_VALID] - 0.3),
+  )
+  await until('everyone is healthy', 120, () =>
+    names.every((name) => docker('inspect', '-f', '{{.State.Health.Status}}', name) === 'healthy'),
+  )
+  if (!names.every((name) => docker('exec', name, 'id', '-u') !== '0'))
+    throw new Error('a container runs as root')
 
   const victim = names.find((name) => name.includes('peer'))
   const others = names.filter((name) => name !== victim)
@@ -104,8 +124,11 @@ try {
     const m = await metrics(victim)
     return m?.comigs_round > 0 && m
   })
-  if (resumed.comigs_round < before) throw new Error(`it resumed at round ${resumed.comigs_round}, it was at ${before}`)
-  await until('everyone mixes with everyone again', 180, () => all(names, (m) => m.comigs_mixed_peers === PEERS))
+  if (resumed.comigs_round < before)
+    throw new Error(`it resumed at round ${resumed.comigs_round}, it was at ${before}`)
+  await until('everyone mixes with everyone again', 180, () =>
+    all(names, (m) => m.comigs_mixed_peers === PEERS),
+  )
   console.error('passed')
 } catch (error) {
   console.error(error.message)
@@ -113,7 +136,9 @@ try {
   process.exitCode = 1
 } finally {
   up('down', '-v', '--remove-orphans')
-  const left = containers().length + docker('volume', 'ls', '-q', '--filter', `name=${project}`).split('\n').filter(Boolean).length
+  const left =
+    containers().length +
+    docker('volume', 'ls', '-q', '--filter', `name=${project}`).split('\n').filter(Boolean).length
   if (left > 0) {
     console.error(`${left} containers or volumes were left behind`)
     process.exitCode = 1

@@ -17,7 +17,12 @@ const tests = ['tests', 'vitest/vitest.mjs', ['run', ...filters]]
 
 for (const [name, program, args] of filters.length > 0 ? [tests] : [...checks, tests]) {
   const started = Date.now()
-  const { status } = spawnSync(process.execPath, [`node_modules/${program}`, ...args], { cwd: root, stdio: 'inherit' })
-  console.error(`${status === 0 ? 'ok' : 'FAILED'}: ${name} (${((Date.now() - started) / 1000).toFixed(0)} s)`)
+  const { status } = spawnSync(process.execPath, [`node_modules/${program}`, ...args], {
+    cwd: root,
+    stdio: 'inherit',
+  })
+  console.error(
+    `${status === 0 ? 'ok' : 'FAILED'}: ${name} (${((Date.now() - started) / 1000).toFixed(0)} s)`,
+  )
   if (status !== 0) process.exit(status ?? 1)
 }

@@ -52,17 +52,22 @@ async function measure(name, threads, steps) {
   placeBase(engine, base)
   const set = randomTokens()
   const started = performance.now()
-  const trainer = await createTrainer(engine, base, { train: set, valid: set }, {
-    mixture: { experts: 2, rank: 8, alpha: 16, routing: 'router' },
-    batch: BATCH,
-    context: CONTEXT,
-    schedule: { kind: 'constant', rate: 2e-3, warmupSteps: 1 },
-    routerRate: 2e-3,
-    weightDecay: 0.01,
-    balance: 0.01,
-    sharedSeed: 1,
-    seed: 2,
-  })
+  const trainer = await createTrainer(
+    engine,
+    base,
+    { train: set, valid: set },
+    {
+      mixture: { experts: 2, rank: 8, alpha: 16, routing: 'router' },
+      batch: BATCH,
+      context: CONTEXT,
+      schedule: { kind: 'constant', rate: 2e-3, warmupSteps: 1 },
+      routerRate: 2e-3,
+      weightDecay: 0.01,
+      balance: 0.01,
+      sharedSeed: 1,
+      seed: 2,
+    },
+  )
   await trainer.trainExperts(1)
   const firstStepMs = performance.now() - started
   const times = []

@@ -20,11 +20,28 @@ const TEXT = join(LANGUAGES, 'fr.valid.txt')
 
 /** A peer on good text and a good base, but for what `args` change. */
 const peer = (args: readonly string[]): Promise<Finished> =>
-  runCli(['--state', freshState(), '--listen', '/ip4/127.0.0.1/tcp/0', '--context', '32', '--batch', '2', '--rounds', '1', ...args])
+  runCli([
+    '--state',
+    freshState(),
+    '--listen',
+    '/ip4/127.0.0.1/tcp/0',
+    '--context',
+    '32',
+    '--batch',
+    '2',
+    '--rounds',
+    '1',
+    ...args,
+  ])
 
 const onBase = (args: readonly string[]) => peer(['--base', base, ...args])
 
-function expectFailure({ code, stderr, stdout }: Finished, exitCode: number, errorCode: string, ...words: string[]): void {
+function expectFailure(
+  { code, stderr, stdout }: Finished,
+  exitCode: number,
+  errorCode: string,
+  ...words: string[]
+): void {
   expect(stderr).toContain(`[${errorCode}]`)
   for (const word of words) expect(stderr).toContain(word)
   expect(stderr).not.toMatch(/^\s+at .*\(/m) // no stack trace: this is the user's business, not ours
@@ -56,7 +73,10 @@ describe('text', () => {
     expectFailure(await onBase(['--data', at('empty.txt')]), 3, 'DATA_EMPTY', 'empty.txt')
   })
   it('that is binary, with the byte', async () => {
-    await writeFile(at('binary.txt'), Buffer.concat([Buffer.from('good text '), Buffer.from([0xff, 0xfe, 0x00])]))
+    await writeFile(
+      at('binary.txt'),
+      Buffer.concat([Buffer.from('good text '), Buffer.from([0xff, 0xfe, 0x00])]),
+    )
     expectFailure(await onBase(['--data', at('binary.txt')]), 3, 'DATA_BINARY', 'binary.txt', 'byte 1')
   })
   it('that is too short for a sequence', async () => {
@@ -83,11 +103,24 @@ describe('flags', () => {
 
 describe('a bootstrap address', () => {
   it('that is malformed', async () => {
-    expectFailure(await onBase(['--data', TEXT, '--bootstrap', 'example.org:4001']), 2, 'ADDRESS_MALFORMED', 'example.org:4001')
+    expectFailure(
+      await onBase(['--data', TEXT, '--bootstrap', 'example.org:4001']),
+      2,
+      'ADDRESS_MALFORMED',
+      'example.org:4001',
+    )
   })
   it('where nobody listens: the dial failed', async () => {
     const result = await onBase(['--data', TEXT, '--bootstrap', '/ip4/127.0.0.1/tcp/1'])
     expectFailure(result, 5, 'BOOTSTRAP_FAILED', '/ip4/127.0.0.1/tcp/1', 'dial failed')
+  })
+  it('where another peer listens than it names: the handshake failed', async () => {
+    const there = new PeerProcess(peerArguments('fr', base, freshState()))
+    const { addresses, peerId } = await there.waitFor('listening')
+    const other = '12D3KooWEvZF8djTpDEQ1xMaBcBdPJ3JaGeyt97re81A5eiHRj4c'
+    const result = await onBase(['--data', TEXT, '--bootstrap', addresses[0]!.replace(peerId, other)])
+    await there.kill('SIGKILL')
+    expectFailure(result, 5, 'BOOTSTRAP_FAILED', 'handshake failed')
   })
   it('where something else listens: the handshake failed', async () => {
     const result = await onBase(['--data', TEXT, '--bootstrap', `/ip4/127.0.0.1/tcp/${garbagePort}`])
@@ -96,7 +129,10 @@ describe('a bootstrap address', () => {
 })
 
 describe('a federation', () => {
-  const writeManifest = async (name: string, change: (manifest: Record<string, unknown>) => void): Promise<string> => {
+  const writeManifest = async (
+    name: string,
+    change: (manifest: Record<string, unknown>) => void,
+  ): Promise<string> => {
     const schedule = forRounds(5)
     const manifest = await newManifest(base, { name: 'test', seed: 1, schedule, codec: 'float32' })
     const changed = structuredClone(manifest) as unknown as Record<string, unknown>
@@ -122,7 +158,13 @@ describe('a federation', () => {
     const path = await writeManifest('no-base.json', (manifest) => {
       manifest['base'] = { ...(manifest['base'] as object), weights: '0'.repeat(64) }
     })
-    expectFailure(await peer(['--data', TEXT, '--manifest', path]), 4, 'BASE_MISSING', '--base', '000000000000')
+    expectFailure(
+      await peer(['--data', TEXT, '--manifest', path]),
+      4,
+      'BASE_MISSING',
+      '--base',
+      '000000000000',
+    )
     expectFailure(await onBase(['--data', TEXT, '--manifest', path]), 4, 'BASE_MISMATCH', 'weights')
   })
   it('that differs is refused by both sides, in words', async () => {
@@ -168,8 +210,16 @@ describe('a base', () => {
   })
   it('of an architecture that we do not know', async () => {
     const bad = await writeTinyBase(at('unknown'))
-    await writeFile(join(bad, 'config.json'), JSON.stringify({ model_type: 'mamba', architectures: ['MambaForCausalLM'] }))
-    expectFailure(await peer(['--data', TEXT, '--base', bad]), 4, 'ARCHITECTURE_UNSUPPORTED', 'MambaForCausalLM')
+    await writeFile(
+      join(bad, 'config.json'),
+      JSON.stringify({ model_type: 'mamba', architectures: ['MambaForCausalLM'] }),
+    )
+    expectFailure(
+      await peer(['--data', TEXT, '--base', bad]),
+      4,
+      'ARCHITECTURE_UNSUPPORTED',
+      'MambaForCausalLM',
+    )
   })
 })
 
@@ -180,7 +230,18 @@ describe('an address', () => {
   })
   it('for peers that is in use', async () => {
     const result = await runCli(
-      ['--state', freshState(), '--base', base, '--data', TEXT, '--context', '32', '--listen', `/ip4/127.0.0.1/tcp/${garbagePort}`],
+      [
+        '--state',
+        freshState(),
+        '--base',
+        base,
+        '--data',
+        TEXT,
+        '--context',
+        '32',
+        '--listen',
+        `/ip4/127.0.0.1/tcp/${garbagePort}`,
+      ],
       {},
     )
     expectFailure(result, 5, 'PORT_IN_USE', String(garbagePort))
@@ -192,10 +253,24 @@ describe('an address', () => {
 
 describe('a state folder', () => {
   const args = (state: string, rounds: number) => [
-    ...['--state', state, '--base', base, '--data', TEXT, '--listen', '/ip4/127.0.0.1/tcp/0', '--context', '32'],
+    ...[
+      '--state',
+      state,
+      '--base',
+      base,
+      '--data',
+      TEXT,
+      '--listen',
+      '/ip4/127.0.0.1/tcp/0',
+      '--context',
+      '32',
+    ],
     ...['--batch', '2', '--rounds', String(rounds), '--json'],
   ]
-  const digest = async (path: string) => createHash('sha256').update(await readFile(path)).digest('hex')
+  const digest = async (path: string) =>
+    createHash('sha256')
+      .update(await readFile(path))
+      .digest('hex')
 
   it('that another process uses', async () => {
     const state = freshState()
@@ -220,7 +295,9 @@ describe('a state folder', () => {
   it('whose checkpoints are all damaged is left as it is', async () => {
     const state = freshState()
     expect((await runCli(args(state, 2))).code).toBe(0)
-    const files = ['checkpoint.safetensors', 'checkpoint.previous.safetensors'].map((name) => join(state, name))
+    const files = ['checkpoint.safetensors', 'checkpoint.previous.safetensors'].map((name) =>
+      join(state, name),
+    )
     for (const file of files) {
       const bytes = await readFile(file)
       bytes[bytes.length - 1]! ^= 1
@@ -244,6 +321,11 @@ describe('a state folder', () => {
 
   it('from which nothing can be generated yet', async () => {
     await mkdir(at('nothing'), { recursive: true })
-    expectFailure(await runCli(['generate', '--state', at('nothing')]), 7, 'STATE_UNUSABLE', 'no peer has trained')
+    expectFailure(
+      await runCli(['generate', '--state', at('nothing')]),
+      7,
+      'STATE_UNUSABLE',
+      'no peer has trained',
+    )
   })
 })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { decodeCheckpoint, encodeCheckpoint, loadTokenizer, type NamedArray } from '@comigs/model'
+import type * as Protocol from '@comigs/protocol'
 import { type CodecName, CODECS, type Pubsub, type Wire, type WireStream } from '@comigs/protocol'
 import '../../packages/node/src/polyfill.ts'
 import type { PeerEvent } from '../../packages/node/src/events.ts'
@@ -24,10 +25,11 @@ import { SHIPPED_BASE, writeTinyBase } from './support/tiny-base.ts'
 const handedOut: Uint8Array[] = []
 
 vi.mock('@comigs/protocol', async (importOriginal) => {
-  const real = await importOriginal<typeof import('@comigs/protocol')>()
+  const real = await importOriginal<typeof Protocol>()
   return {
     ...real,
-    createLibp2pWire: (...args: Parameters<typeof real.createLibp2pWire>) => tapWire(real.createLibp2pWire(...args)),
+    createLibp2pWire: (...args: Parameters<typeof real.createLibp2pWire>) =>
+      tapWire(real.createLibp2pWire(...args)),
     createGossipsubPubsub: (...args: Parameters<typeof real.createGossipsubPubsub>) =>
       tapPubsub(real.createGossipsubPubsub(...args)),
   }
@@ -48,7 +50,10 @@ function tapWire(wire: Wire): Wire {
 async function* copied(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const index = handedOut.push(new Uint8Array()) - 1
   for await (const chunk of source) {
-    const bytes = 'subarray' in chunk && !(chunk instanceof Uint8Array) ? (chunk as { subarray(): Uint8Array }).subarray() : chunk
+    const bytes =
+      'subarray' in chunk && !(chunk instanceof Uint8Array)
+        ? (chunk as { subarray(): Uint8Array }).subarray()
+        : chunk
     handedOut[index] = Buffer.concat([handedOut[index]!, bytes])
     yield chunk
   }
@@ -110,7 +115,20 @@ describe.each<CodecName>(['float32', 'float16', 'int8'])('what a peer hands out 
     await writeFile(manifestFile, JSON.stringify({ ...manifest, routerEvery: 1_000_000 }))
     const state = join(folder, 'state')
     const made = await runCli([
-      ...['--state', state, '--base', base, '--data', text, '--manifest', manifestFile, '--context', '32', '--batch', '2'],
+      ...[
+        '--state',
+        state,
+        '--base',
+        base,
+        '--data',
+        text,
+        '--manifest',
+        manifestFile,
+        '--context',
+        '32',
+        '--batch',
+        '2',
+      ],
       ...['--rounds', '1', '--listen', '/ip4/127.0.0.1/tcp/0'],
     ])
     expect(made.stderr).toBe('')
@@ -125,14 +143,28 @@ describe.each<CodecName>(['float32', 'float16', 'int8'])('what a peer hands out 
     const stop = new AbortController()
     const events: PeerEvent[] = []
     const config: PeerConfig = {
-      ...{ name: 'canary', state, data: { data: [text] }, bootstrap: [], manifest: undefined, federation: undefined },
+      ...{
+        name: 'canary',
+        state,
+        data: { data: [text] },
+        bootstrap: [],
+        manifest: undefined,
+        federation: undefined,
+      },
       ...{ base, experts: 2, batch: 2, context: 32, rounds: Infinity, waitForPeers: 1, stay: false },
       ...{ evaluateEvery: 1, evaluateBatches: 1, strategy: 'comigs', seed: 1, engine: 'auto', threads: 1 },
-      ...{ listen: ['/ip4/127.0.0.1/tcp/0'], announce: [], crowded: true, http: { host: '127.0.0.1', port: 0 } },
+      ...{
+        listen: ['/ip4/127.0.0.1/tcp/0'],
+        announce: [],
+        crowded: true,
+        http: { host: '127.0.0.1', port: 0 },
+      },
       ...{ httpNames: [], httpToken: undefined },
     }
     let listening!: (event: Extract<PeerEvent, { event: 'listening' }>) => void
-    const isListening = new Promise<Extract<PeerEvent, { event: 'listening' }>>((resolve) => (listening = resolve))
+    const isListening = new Promise<Extract<PeerEvent, { event: 'listening' }>>(
+      (resolve) => (listening = resolve),
+    )
     let enough!: () => void
     const hasMixed = new Promise<void>((resolve) => (enough = resolve))
     const running = runPeer(config, {
@@ -144,11 +176,17 @@ describe.each<CodecName>(['float32', 'float16', 'int8'])('what a peer hands out 
         if (event.event === 'round' && event.mixedWith === 1 && event.round >= 4) enough()
       },
     })
-    const { addresses, http: url } = await Promise.race([isListening, running.then(() => Promise.reject(new Error('ended')))])
-    const other = new PeerProcess(peerArguments('de', base, join(folder, 'other'), ['--bootstrap', addresses[0]!]))
+    const { addresses, http: url } = await Promise.race([
+      isListening,
+      running.then(() => Promise.reject(new Error('ended'))),
+    ])
+    const other = new PeerProcess(
+      peerArguments('de', base, join(folder, 'other'), ['--bootstrap', addresses[0]!]),
+    )
     await hasMixed
     // What HTTP tells, read while the peer trains.
-    for (const path of ['/metrics', '/api/status', '/healthz', '/readyz']) http += await (await fetch(url + path)).text()
+    for (const path of ['/metrics', '/api/status', '/healthz', '/readyz'])
+      http += await (await fetch(url + path)).text()
     handedOut.push(new TextEncoder().encode(events.map((event) => JSON.stringify(event)).join()))
     await other.kill('SIGKILL')
     stop.abort()
@@ -186,7 +224,9 @@ describe.each<CodecName>(['float32', 'float16', 'int8'])('what a peer hands out 
 /** The best match of a canary anywhere in what was handed out, however it may be written down: 1 is certain. */
 function highest(name: string): number {
   const wanted = name.includes('second') ? canary(name).map(Math.abs) : canary(name)
-  return Math.max(...handedOut.flatMap((bytes) => readings(bytes).map((values) => bestCorrelation(values, wanted))))
+  return Math.max(
+    ...handedOut.flatMap((bytes) => readings(bytes).map((values) => bestCorrelation(values, wanted))),
+  )
 }
 
 /** All the vectors that some bytes could be. */
@@ -194,9 +234,13 @@ function readings(bytes: Uint8Array): Float32Array[] {
   const read: Float32Array[] = []
   for (let shift = 0; shift < 4; shift++) {
     const rest = bytes.subarray(shift)
-    read.push(CODECS.float32.decode(rest.subarray(0, 4 * Math.floor(rest.length / 4)), Math.floor(rest.length / 4)))
+    read.push(
+      CODECS.float32.decode(rest.subarray(0, 4 * Math.floor(rest.length / 4)), Math.floor(rest.length / 4)),
+    )
     if (shift < 2) {
-      read.push(CODECS.float16.decode(rest.subarray(0, 2 * Math.floor(rest.length / 2)), Math.floor(rest.length / 2)))
+      read.push(
+        CODECS.float16.decode(rest.subarray(0, 2 * Math.floor(rest.length / 2)), Math.floor(rest.length / 2)),
+      )
     }
   }
   read.push(Float32Array.from(new Int8Array(bytes.slice().buffer)))

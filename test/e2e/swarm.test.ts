@@ -22,13 +22,27 @@ describe('comigs-peer swarm: four processes with four languages', () => {
     const { code, stdout, stderr } = await runCli(
       [
         ...['swarm', '--json', '--data-set', LANGUAGES, '--target', 'mixture', '--strategy', strategy],
-        ...['--base', base, '--rounds', '12', '--batch', '4', '--context', '32', '--state', join(folder, strategy)],
+        ...[
+          '--base',
+          base,
+          '--rounds',
+          '12',
+          '--batch',
+          '4',
+          '--context',
+          '32',
+          '--state',
+          join(folder, strategy),
+        ],
       ],
       { timeoutMs: 200_000 },
     )
     expect(stderr).toBe('')
     expect(code).toBe(0)
-    const lines = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>)
+    const lines = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
     return { lines, peers: (lines.at(-1) as { peers: PeerResult[] }).peers }
   }
 
@@ -47,7 +61,9 @@ describe('comigs-peer swarm: four processes with four languages', () => {
     for (const peer of runs.comigs!.peers) {
       expect(Object.keys(peer)).toEqual(
         expect.arrayContaining(
-          'name peerId pid basePerplexity perplexity ownPerplexity rounds mixedWith bytesSent consensusDistance'.split(' '),
+          'name peerId pid basePerplexity perplexity ownPerplexity rounds mixedWith bytesSent consensusDistance'.split(
+            ' ',
+          ),
         ),
       )
       expect(peer.rounds).toBe(12)
@@ -82,7 +98,9 @@ describe('comigs-peer swarm: four processes with four languages', () => {
 
   it('keeps the specialists apart', async () => {
     const [first, second] = await Promise.all(
-      runs.comigs!.peers.slice(0, 2).map((peer) => checkpointArrays(peer, /^experts\/.*experts\.1\..*lora_B$/)),
+      runs
+        .comigs!.peers.slice(0, 2)
+        .map((peer) => checkpointArrays(peer, /^experts\/.*experts\.1\..*lora_B$/)),
     )
     expect(distance(first!, second!)).toBeGreaterThan(0.01)
   })
@@ -90,7 +108,9 @@ describe('comigs-peer swarm: four processes with four languages', () => {
 
 /** Mean distance of the generalists from their mean. */
 async function spread({ peers }: Run): Promise<number> {
-  const vectors = await Promise.all(peers.map((peer) => checkpointArrays(peer, /^experts\/h\.\d+\.(attn|mlp\.experts\.0)\./)))
+  const vectors = await Promise.all(
+    peers.map((peer) => checkpointArrays(peer, /^experts\/h\.\d+\.(attn|mlp\.experts\.0)\./)),
+  )
   const centre = mean(vectors)
   return vectors.reduce((sum, vector) => sum + distance(vector, centre), 0) / vectors.length
 }

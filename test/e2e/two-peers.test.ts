@@ -33,7 +33,9 @@ describe('two peers in processes of their own, over TCP', () => {
     const joiner = start('de', ['--bootstrap', addresses[0]!])
     expect((await joiner.waitFor('joined')).copies).toBe(1)
     const joinerId = (await joiner.waitFor('listening')).peerId
-    expect((await joiner.waitFor('federation')).federation).toBe((await seed.waitFor('federation')).federation)
+    expect((await joiner.waitFor('federation')).federation).toBe(
+      (await seed.waitFor('federation')).federation,
+    )
 
     // Both mix with each other, and the joiner learns.
     await joiner.waitFor('round', ({ mixedWith }) => mixedWith === 1)
@@ -54,7 +56,9 @@ describe('two peers in processes of their own, over TCP', () => {
     expect((await again.waitFor('round')).round).toBe(resumed + 1)
     await again.waitFor('round', ({ mixedWith }) => mixedWith === 1)
     // ... and the seed hears it again.
-    await seed.waitFor('round', ({ neighbours }) => neighbours.some(({ peer, round }) => peer === joinerId && round > last))
+    await seed.waitFor('round', ({ neighbours }) =>
+      neighbours.some(({ peer, round }) => peer === joinerId && round > last),
+    )
 
     // The same for the seed: the joiner redials it at its old address only if the port is the same, so the seed asks.
     const { addresses: joinerAddresses } = await again.waitFor('listening')
@@ -63,7 +67,9 @@ describe('two peers in processes of their own, over TCP', () => {
     expect((await seedAgain.waitFor('listening')).peerId).toBe(seedId)
     await seedAgain.waitFor('round', ({ mixedWith }) => mixedWith === 1)
     const seedRound = seedAgain.all('round')[0]!.round
-    await again.waitFor('round', ({ neighbours }) => neighbours.some(({ peer, round }) => peer === seedId && round >= seedRound))
+    await again.waitFor('round', ({ neighbours }) =>
+      neighbours.some(({ peer, round }) => peer === seedId && round >= seedRound),
+    )
 
     // Asked to stop, a peer stops in an orderly way.
     expect(await again.kill('SIGTERM')).toBe(0)

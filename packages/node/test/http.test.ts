@@ -8,13 +8,20 @@ interface Answer {
 }
 
 /** Not fetch: it does not let a caller lie about Host. */
-function ask(url: string, options: { method?: string; headers?: Record<string, string>; body?: string } = {}): Promise<Answer> {
+function ask(
+  url: string,
+  options: { method?: string; headers?: Record<string, string>; body?: string } = {},
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const sent = request(url, { method: options.method ?? 'GET', headers: options.headers ?? {} }, (response) => {
-      let body = ''
-      response.on('data', (data: Buffer) => (body += data.toString()))
-      response.on('end', () => resolve({ code: response.statusCode!, body }))
-    })
+    const sent = request(
+      url,
+      { method: options.method ?? 'GET', headers: options.headers ?? {} },
+      (response) => {
+        let body = ''
+        response.on('data', (data: Buffer) => (body += data.toString()))
+        response.on('end', () => resolve({ code: response.statusCode!, body }))
+      },
+    )
     sent.on('error', reject)
     sent.end(options.body)
   })
@@ -54,15 +61,24 @@ describe('the HTTP server', () => {
     expect((await ask(`${url}/healthz`)).code).toBe(200)
   })
 
-  it.each(['/metrics', '/healthz', '/api/status', '/nothing'])('refuses a foreign Host at %s', async (path) => {
-    const url = await start()
-    for (const host of ['evil.example', 'evil.example:80', '127.0.0.1.evil.example', '192.0.2.99', 'localhost.evil']) {
-      const { code, body } = await ask(url + path, { headers: { host } })
-      expect(code, host).toBe(421)
-      expect(body).not.toContain('comigs_round')
-    }
-    expect(new Set(refused)).toEqual(new Set(['host']))
-  })
+  it.each(['/metrics', '/healthz', '/api/status', '/nothing'])(
+    'refuses a foreign Host at %s',
+    async (path) => {
+      const url = await start()
+      for (const host of [
+        'evil.example',
+        'evil.example:80',
+        '127.0.0.1.evil.example',
+        '192.0.2.99',
+        'localhost.evil',
+      ]) {
+        const { code, body } = await ask(url + path, { headers: { host } })
+        expect(code, host).toBe(421)
+        expect(body).not.toContain('comigs_round')
+      }
+      expect(new Set(refused)).toEqual(new Set(['host']))
+    },
+  )
 
   it('answers to localhost and to names that it was given', async () => {
     const url = await start({ names: ['peer'] })
@@ -82,9 +98,15 @@ describe('the HTTP server', () => {
 
   it('refuses what a form could send', async () => {
     const url = await start()
-    const form = { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: 'a=1' }
+    const form = {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: 'a=1',
+    }
     expect((await ask(`${url}/api/status`, form)).code).toBe(415)
-    expect((await ask(`${url}/api/status`, { method: 'POST', headers: { 'content-type': 'text/plain' } })).code).toBe(415)
+    expect(
+      (await ask(`${url}/api/status`, { method: 'POST', headers: { 'content-type': 'text/plain' } })).code,
+    ).toBe(415)
     expect(new Set(refused)).toEqual(new Set(['content-type']))
   })
 
@@ -118,6 +140,8 @@ describe('starting the HTTP server', () => {
     await first.stop()
   })
   it('wants a token off loopback', async () => {
-    await expect(startHttp({ ...init, host: '0.0.0.0' })).rejects.toMatchObject({ detail: { code: 'OPTION_INVALID' } })
+    await expect(startHttp({ ...init, host: '0.0.0.0' })).rejects.toMatchObject({
+      detail: { code: 'OPTION_INVALID' },
+    })
   })
 })

@@ -59,7 +59,9 @@ describe('the state directory', () => {
     await writeFile(join(folder, 'pid'), '999999999')
     state = await openStateDirectory(folder)
     await writeFile(join(folder, 'pid'), '1')
-    await expect(openStateDirectory(folder)).rejects.toMatchObject({ detail: { code: 'STATE_LOCKED', pid: 1 } })
+    await expect(openStateDirectory(folder)).rejects.toMatchObject({
+      detail: { code: 'STATE_LOCKED', pid: 1 },
+    })
   })
 
   it('says which file is damaged', async () => {

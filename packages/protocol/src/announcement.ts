@@ -34,6 +34,9 @@ export interface AnnouncementRules {
 export function readAnnouncement(signed: SignedAnnouncement, rules: AnnouncementRules): Announcement {
   const malformed = (reason: string, cause?: unknown) =>
     new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'announcement', reason }, { cause })
+  // One that comes with a copy or in a list was never measured as a message.
+  if (signed.body.byteLength + signed.signature.byteLength > LIMITS.announcementBytes)
+    throw malformed('too large')
   let a: Announcement
   try {
     a = Announcement.decode(signed.body)

@@ -100,6 +100,10 @@ export function createExchange(init: ExchangeInit): Exchange {
     if (theirs.manifest.byteLength === 0 || ours === undefined || init.manifest === undefined)
       return undefined
     try {
+      if (theirs.version !== PROTOCOL_VERSION) {
+        const versions = { ours: String(PROTOCOL_VERSION), theirs: String(theirs.version) }
+        throw new ProtocolError({ code: 'MANIFEST_MISMATCH', field: 'comigs', ...versions })
+      }
       // Before parsing: a newer version may have fields that we do not know, and the difference should be named.
       requireSameManifest(init.manifest, looselyParsed(theirs.manifest) as Manifest)
     } catch (error) {
@@ -109,7 +113,9 @@ export function createExchange(init: ExchangeInit): Exchange {
     admitted.add(peer)
     init.onAdmitted(
       peer,
-      theirs.addresses.filter((address) => address.length <= LIMITS.addressBytes),
+      theirs.addresses
+        .filter((address) => address.length <= LIMITS.addressBytes)
+        .slice(0, LIMITS.exchangedAddresses),
     )
     return init.manifest
   }
@@ -133,16 +139,18 @@ export function createExchange(init: ExchangeInit): Exchange {
     maxRequestBytes: number = LIMITS.requestBytes,
   ) =>
     wire.handle(PROTOCOLS[kind], async (stream: WireStream, peer: string) => {
-      uploads++
+      let taken = 0 // of the upload places; only a body takes one
       try {
         await reply(stream, clock, maxRequestBytes, (message) => {
           const made = answer(message, peer)
+          taken = made.body === undefined ? 0 : 1
+          uploads += taken
           init.onTraffic(kind, 'in', message.byteLength)
           init.onTraffic(kind, 'out', made.header.byteLength + (made.body?.byteLength ?? 0))
           return made
         })
       } finally {
-        uploads--
+        uploads -= taken
       }
     })
 
@@ -153,7 +161,7 @@ export function createExchange(init: ExchangeInit): Exchange {
     const payload = holdings.payload(hash)
     if (payload === undefined) return refuse(Status.NOT_FOUND)
     if (offset > payload.byteLength) return refuse(Status.BAD_REQUEST)
-    if (uploads > LIMITS.uploads) return refuse(Status.BUSY)
+    if (uploads >= LIMITS.uploads) return refuse(Status.BUSY)
     const body = payload.subarray(offset)
     return { header: PayloadAnswer.encode({ status: Status.OK, length: body.byteLength }), body }
   }
@@ -170,7 +178,7 @@ export function createExchange(init: ExchangeInit): Exchange {
     }
     const held = holdings.copy(author)
     if (held === undefined) return refuse(Status.NOT_FOUND)
-    if (uploads > LIMITS.uploads) return refuse(Status.BUSY)
+    if (uploads >= LIMITS.uploads) return refuse(Status.BUSY)
     const length = held.bytes.byteLength
     return {
       header: CopyAnswer.encode({ status: Status.OK, length, announcements: [held.announcement] }),

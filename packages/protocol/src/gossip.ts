@@ -141,6 +141,9 @@ export function createGossip(init: GossipInit): Gossip {
   }
   const copies = new Map<string, Copy>()
   const pulls = new Map<string, Pull>()
+  const isFull = () => new Set([...copies.keys(), ...pulls.keys()]).size >= LIMITS.copies
+  /** The highest epoch that the swarm knows of us, should we have lost our state. */
+  let ownEpoch = 0
   const limiter = new RateLimiter(
     clock,
     LIMITS.announcementBurst,
@@ -194,7 +197,9 @@ export function createGossip(init: GossipInit): Gossip {
     if (author === wire.self || stopped) return false
     const known = copies.get(author)
     if (known !== undefined && !isNewer(announcement, known.announced)) return false
-    if (known === undefined && copies.size + pulls.size >= LIMITS.copies) {
+    const pending = pulls.get(author)
+    if (pending !== undefined && !isNewer(announcement, pending.wanted)) return false
+    if (known === undefined && pending === undefined && isFull()) {
       refuse('full', author, `already following ${LIMITS.copies} copies`)
       return false
     }
@@ -241,23 +246,37 @@ export function createGossip(init: GossipInit): Gossip {
           ? initial
           : undefined
     if (wanted.sequence !== 0 && before === undefined) {
-      await fetchWhole(author)
+      await fetchWhole(author, wanted)
       return
     }
-    const payload = await exchange.fetchPayload(author, wanted.payloadHash, wanted.length)
+    const payload = await fetchFromAuthor(author, wanted)
+    if (payload === undefined) {
+      await fetchWhole(author, wanted)
+      return
+    }
     const values = wanted.sequence === 0 ? decodeFull(payload) : applied(before!, codec, payload)
     if (!equals(hashOf(values), wanted.copyHash)) {
       // The epoch began with a full copy that we have not seen, or the author's state is torn.
-      await fetchWhole(author)
+      await fetchWhole(author, wanted)
       return
     }
     take(author, { values, announced: wanted, signed, payload, seenAt: mixtures })
   }
 
-  /** Fetches one copy as a whole: from its author, else from someone who follows it. */
-  const fetchWhole = async (author: string): Promise<void> => {
+  /** Undefined when the author is not there, or does not have it any more: others may have the copy. */
+  const fetchFromAuthor = async (author: string, wanted: Announcement): Promise<Uint8Array | undefined> => {
+    try {
+      return await exchange.fetchPayload(author, wanted.payloadHash, wanted.length)
+    } catch (error) {
+      if (!isProtocolError(error, 'PEER_UNREACHABLE', 'PEER_TIMEOUT', 'PEER_REFUSED')) throw error
+      refuse(reasonOf(error), author, error.message)
+      return undefined
+    }
+  }
+
+  /** Fetches one copy as a whole: from its author, else from those who follow it, until it is as new as announced. */
+  const fetchWhole = async (author: string, wanted: Announcement): Promise<void> => {
     const others = exchange.admitted().filter((peer) => peer !== author)
-    let failure: unknown
     for (const donor of [author, ...others.slice(0, 3)]) {
       try {
         const { announcement: signed, bytes } = await exchange.fetchCopy(donor, author, 4 * initial.length)
@@ -278,17 +297,18 @@ export function createGossip(init: GossipInit): Gossip {
           })
         }
         const known = copies.get(author)
-        if (known !== undefined && !isNewer(announced, known.announced)) return
+        if (known !== undefined && !isNewer(announced, known.announced)) {
+          refuse('old', donor, `an old copy of ${author}`)
+          continue
+        }
         const values = CODECS.float32.decode(bytes, initial.length)
         requireFinite(values)
         take(author, { values, announced, signed, payload: undefined, seenAt: mixtures })
-        return
+        if (!isNewer(wanted, announced)) return
       } catch (error) {
-        failure = error
         refuse(reasonOf(error), donor, error instanceof Error ? error.message : String(error))
       }
     }
-    throw failure as Error
   }
 
   const decodeFull = (payload: Uint8Array): Float32Array => {
@@ -381,12 +401,15 @@ export function createGossip(init: GossipInit): Gossip {
         }
         const { author } = announcement
         const known = copies.get(author)
+        if (author === wire.self && (await verifyAnnouncement(signed, author, signer))) {
+          ownEpoch = Math.max(ownEpoch, announcement.epoch)
+        }
         if (author === wire.self || (known !== undefined && !isNewer(announcement, known.announced))) continue
         if (!(await verifyAnnouncement(signed, author, signer))) {
           refuse('signature', peer, 'bad signature on a listed copy')
           continue
         }
-        if (known === undefined && !pulls.has(author) && copies.size + pulls.size >= LIMITS.copies) continue
+        if (known === undefined && !pulls.has(author) && isFull()) continue
         wanted.push(pull(author, announcement, signed))
       }
       await Promise.all(wanted)
@@ -399,9 +422,9 @@ export function createGossip(init: GossipInit): Gossip {
 
     async begin(x, atRound) {
       const payload = FULL.encode(x, NO_RANDOM)
-      const values = FULL.decode(payload, x.length)
+      const values = decodeFull(payload)
       // A clock that went back must not bring an old epoch back.
-      const epoch = Math.max(Math.floor(clock.now() / 1000), own.epoch + 1)
+      const epoch = Math.max(Math.floor(clock.now() / 1000), own.epoch + 1, ownEpoch + 1)
       await announce(values, payload, { epoch, sequence: 0, round: atRound })
       return values
     },

@@ -7,7 +7,7 @@ export const LIMITS = {
   /** A request on a stream. */
   requestBytes: 256,
   /** The header of an answer; the largest is a list of copies. */
-  answerBytes: 65_536,
+  answerBytes: 64 * (2048 + 16),
   /** One frame of a payload: small enough to verify and time piecewise, large enough that framing is free. */
   frameBytes: 262_144,
   /** Shared parameters of a federation: 256 MB in float32. */
@@ -30,6 +30,4 @@ export const LIMITS = {
   /** Announcements of one author: a burst, then one every so often. Rounds take seconds. */
   announcementBurst: 32,
   announcementIntervalMs: 100,
-  /** Rounds that an announcement may be ahead of what we have seen of its author. */
-  roundsAhead: 100_000,
 } as const

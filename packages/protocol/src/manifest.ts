@@ -112,7 +112,7 @@ function firstDifference(
     return undefined
   }
   if (ours === theirs) return undefined
-  const show = (value: unknown) => (value === undefined ? 'absent' : JSON.stringify(value))
+  const show = (value: unknown) => (value === undefined ? 'absent' : JSON.stringify(value).slice(0, 100))
   return { field: path.join('.'), ours: show(ours), theirs: show(theirs) }
 }
 

@@ -16,6 +16,9 @@ export class Patience {
   readonly #clock: Clock
   readonly #lags: number[] = []
   readonly #arrived = new Set<string>()
+  /** When those arrived who came between two rounds: too late for one, or early for the next. */
+  #between: number[] = []
+  #closed = true
   #publishedAt: number | undefined
 
   constructor(clock: Clock) {
@@ -24,13 +27,20 @@ export class Patience {
 
   /** We published: from now on arrivals belong to the new round. Those who were ahead of us have lag 0. */
   published(): void {
-    for (let i = 0; i < this.#arrived.size && this.#publishedAt !== undefined; i++) this.#note(0)
-    this.#publishedAt = this.#clock.now()
+    const now = this.#clock.now()
+    const before = this.#publishedAt
+    if (before !== undefined)
+      for (const at of this.#between) this.#note(at - before < now - at ? at - before : 0)
+    this.#between = []
+    this.#publishedAt = now
+    this.#closed = false
   }
 
   arrived(peer: string): void {
     this.#arrived.add(peer)
-    if (this.#publishedAt !== undefined) this.#note(this.#clock.now() - this.#publishedAt)
+    const now = this.#clock.now()
+    if (this.#closed) this.#between = [...this.#between, now].slice(-REMEMBERED)
+    else this.#note(now - this.#publishedAt!)
   }
 
   /** Since the last time that a round was closed. */
@@ -41,6 +51,7 @@ export class Patience {
   /** The round's mixture is made: everything that comes now is for the next. */
   close(): void {
     this.#arrived.clear()
+    this.#closed = true
   }
 
   deadlineMs(): number {

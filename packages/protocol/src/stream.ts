@@ -85,7 +85,8 @@ export async function ask(
   } catch (error) {
     stream.abort(error instanceof Error ? error : new Error(String(error)))
     if (late.signal.aborted) throw timeout
-    throw error
+    if (options.signal?.aborted === true) throw error
+    throw inOurWords(peer, error)
   } finally {
     watchdog.stop()
     options.signal?.removeEventListener('abort', onAbort)
@@ -102,14 +103,21 @@ async function readAnswer(
   let header: Uint8Array | undefined
   let body = new Uint8Array()
   let at = 0
-  const frames = lp.decode(source as AsyncIterable<Uint8Array>, { maxDataLength: LIMITS.frameBytes })
+  const touched = async function* () {
+    for await (const chunk of source) {
+      touch()
+      yield chunk as Uint8Array
+    }
+  }
+  const frames = lp.decode(touched(), { maxDataLength: LIMITS.frameBytes })
   for await (const frame of frames) {
-    touch()
     if (header === undefined) {
       header = flat(frame)
       if (header.byteLength > LIMITS.answerBytes) throw malformed(`a header of ${header.byteLength} bytes`)
       body = new Uint8Array(options.bodyBytes(header))
     } else {
+      // Nobody needs one, and a stream of them would never end.
+      if (frame.byteLength === 0) throw malformed('an empty frame')
       if (at + frame.byteLength > body.byteLength) {
         throw new ProtocolError({
           code: 'PAYLOAD_WRONG_LENGTH',
@@ -127,7 +135,27 @@ async function readAnswer(
   throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected: body.byteLength, actual: at })
 }
 
-const malformed = (reason: string) => new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'answer', reason })
+/** What it-length-prefixed says about frames that are none. */
+const FRAMING_ERRORS = [
+  'InvalidDataLengthError',
+  'InvalidDataLengthLengthError',
+  'InvalidMessageLengthError',
+  'UnexpectedEOFError',
+]
+
+/** A stream that breaks: because of what the peer sent, or because the way to it is lost. */
+function inOurWords(peer: string, error: unknown): ProtocolError {
+  if (error instanceof ProtocolError) return error
+  const { name, message } = error instanceof Error ? error : new Error(String(error))
+  if (FRAMING_ERRORS.includes(name)) return malformed(message, error)
+  return new ProtocolError(
+    { code: 'PEER_UNREACHABLE', peer, stage: 'protocol', reason: message },
+    { cause: error },
+  )
+}
+
+const malformed = (reason: string, cause?: unknown) =>
+  new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'answer', reason }, { cause })
 
 async function openWithin(
   wire: Wire,

@@ -13,7 +13,10 @@ export interface Finished {
 }
 
 /** Runs the command line to its end. */
-export function runCli(args: readonly string[], options: { timeoutMs?: number; env?: Record<string, string> } = {}) {
+export function runCli(
+  args: readonly string[],
+  options: { timeoutMs?: number; env?: Record<string, string> } = {},
+) {
   return new Promise<Finished>((resolve) => {
     const child = spawn(process.execPath, [MAIN, ...args], { env: { ...process.env, ...options.env } })
     let stdout = ''
@@ -40,7 +43,14 @@ export class PeerProcess {
   exitCode: number | null | undefined
 
   constructor(args: readonly string[]) {
-    this.#child = spawn(process.execPath, [MAIN, '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--crowded', ...args])
+    this.#child = spawn(process.execPath, [
+      MAIN,
+      '--json',
+      '--listen',
+      '/ip4/127.0.0.1/tcp/0',
+      '--crowded',
+      ...args,
+    ])
     createInterface({ input: this.#child.stdout! }).on('line', (line) => {
       this.events.push(JSON.parse(line) as PeerEvent)
       this.#notify()
@@ -94,7 +104,12 @@ export class PeerProcess {
 }
 
 /** One language as a peer's text; a tenth of a second a round on the tiny base. */
-export function peerArguments(language: string, base: string, state: string, extra: readonly string[] = []): string[] {
+export function peerArguments(
+  language: string,
+  base: string,
+  state: string,
+  extra: readonly string[] = [],
+): string[] {
   const file = (split: string, ending: string) => join(LANGUAGES, `${language}.${split}.txt${ending}`)
   return [
     ...['--train', file('train', '.gz'), '--valid', file('valid', ''), '--test', file('test', '')],

@@ -24,7 +24,10 @@ export const TINY: ModelConfig = {
 export async function writeTinyBase(folder: string, seed = 1): Promise<string> {
   await mkdir(folder, { recursive: true })
   const layout = baseLayout(TINY)
-  await writeFile(join(folder, 'model.safetensors'), writeSafetensors(namedArrays(layout, initialise(layout, seed))))
+  await writeFile(
+    join(folder, 'model.safetensors'),
+    writeSafetensors(namedArrays(layout, initialise(layout, seed))),
+  )
   await writeFile(join(folder, 'config.json'), JSON.stringify(hubConfig(TINY)))
   for (const file of ['tokenizer.json', 'tokenizer_config.json']) {
     await copyFile(join(SHIPPED_BASE, file), join(folder, file))

@@ -9,6 +9,7 @@ import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
 import { NodeError } from '../errors.ts'
+import { insistOnIdentity } from './gater.ts'
 
 export interface HostServices extends Record<string, unknown> {
   identify: Identify
@@ -49,6 +50,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
       privateKey: options.key,
       addresses: { listen: [...options.listen], appendAnnounce: [...options.announce] },
       transports: [tcp(), webSockets()],
+      connectionGater: insistOnIdentity,
       connectionEncrypters: [noise()],
       streamMuxers: [yamux(CONNECTION_LIMITS)],
       connectionManager: {

@@ -14,6 +14,7 @@ import { createLibp2p } from 'libp2p'
 import { systemClock } from '../clock.ts'
 import { NodeError } from '../errors.ts'
 import { parseAddress } from './addresses.ts'
+import { insistOnIdentity } from './gater.ts'
 
 const TIMEOUT_MS = 10_000
 
@@ -26,6 +27,7 @@ export async function fetchManifest(address: string): Promise<Manifest> {
   const host = await createLibp2p({
     addresses: { listen: [] },
     transports: [tcp(), webSockets()],
+    connectionGater: insistOnIdentity,
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     services: { identify: identify() },

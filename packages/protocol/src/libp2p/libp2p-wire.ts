@@ -4,7 +4,7 @@ import { ProtocolError, type ReachStage } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { Wire, WireStream } from '../wire.ts'
 
-type Libp2pParts = Pick<Libp2p, 'peerId' | 'getPeers' | 'dialProtocol' | 'handle' | 'unhandle'>
+type Libp2pParts = Pick<Libp2p, 'peerId' | 'getPeers' | 'dial' | 'handle' | 'unhandle'>
 
 /** Streams over libp2p 2. The only module that knows libp2p's streams. */
 export function createLibp2pWire(libp2p: Libp2pParts): Wire {
@@ -14,11 +14,16 @@ export function createLibp2pWire(libp2p: Libp2pParts): Wire {
 
     async open(peer, protocol, options = {}) {
       try {
-        const stream = await libp2p.dialProtocol(peerId(peer), protocol, {
-          signal: options.signal ?? AbortSignal.timeout(LIMITS.openTimeoutMs),
-          maxOutboundStreams: LIMITS.outboundStreams,
-        })
-        return wrapped(stream)
+        const signal = options.signal ?? AbortSignal.timeout(LIMITS.openTimeoutMs)
+        const connection = await libp2p.dial(peerId(peer), { signal })
+        // This line of libp2p does not compare: whoever answers at a peer's address is taken for that peer.
+        if (connection.remotePeer.toString() !== peer) {
+          const reason = `${connection.remotePeer.toString()} answered at its address`
+          throw new ProtocolError({ code: 'PEER_UNREACHABLE', peer, stage: 'handshake', reason })
+        }
+        return wrapped(
+          await connection.newStream(protocol, { signal, maxOutboundStreams: LIMITS.outboundStreams }),
+        )
       } catch (error) {
         throw unreachable(peer, error)
       }
@@ -80,6 +85,7 @@ function diagnose(error: unknown): { stage: ReachStage; reason: string } {
   const protocol = ['UnsupportedProtocolError', 'ProtocolError']
   const handshake = [
     'EncryptionFailedError',
+    'ConnectionInterceptedError',
     'InvalidCryptoExchangeError',
     'UnexpectedPeerError',
     'MuxerUnavailableError',

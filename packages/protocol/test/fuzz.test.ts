@@ -1,0 +1,233 @@
+import { describe, expect, it } from 'vitest'
+import { decodeSigned, encodeSigned, readAnnouncement } from '../src/announcement.ts'
+import { type CodecName, CODECS } from '../src/codec/codec.ts'
+import { isProtocolError } from '../src/errors.ts'
+import { type Exchange, PROTOCOLS } from '../src/exchange.ts'
+import { LIMITS } from '../src/limits.ts'
+import { decodeManifest, encodeManifest } from '../src/manifest.ts'
+import { decodeOwnState, encodeOwnState } from '../src/own-state.ts'
+import {
+  CopyAnswer,
+  CopyRequest,
+  Hello,
+  PayloadAnswer,
+  PayloadRequest,
+  PeersAnswer,
+  PeersRequest,
+  Status,
+} from '../src/pb/messages.ts'
+import type { Random } from '../src/wire.ts'
+import { startParty } from './support/exchanges.ts'
+import { announcementOf, federationBytes, forge, MANIFEST } from './support/federation.ts'
+import { answerWith, frame } from './support/hostile.ts'
+import { MemoryNetwork } from './support/memory-network.ts'
+import { randomBytes, randomVector, seeded } from './support/random.ts'
+import { hashSigner } from './support/signers.ts'
+import { settle, VirtualClock } from './support/virtual-clock.ts'
+import { createWorld, startPeer } from './support/world.ts'
+
+const FRAMES = 2000
+
+type Mutation = (bytes: Uint8Array, random: Random) => Uint8Array
+
+const at = (bytes: Uint8Array, random: Random) => Math.floor(random() * bytes.byteLength)
+
+const MUTATIONS: readonly Mutation[] = [
+  function flip(bytes, random) {
+    const changed = bytes.slice()
+    for (let i = 0; i < 1 + 4 * random() && bytes.byteLength > 0; i++)
+      changed[at(bytes, random)]! ^= 1 << (8 * random())
+    return changed
+  },
+  function cut(bytes, random) {
+    return bytes.subarray(0, at(bytes, random))
+  },
+  function insert(bytes, random) {
+    const middle = at(bytes, random)
+    return new Uint8Array([
+      ...bytes.subarray(0, middle),
+      ...randomBytes(20 * random(), random),
+      ...bytes.subarray(middle),
+    ])
+  },
+  function repeat(bytes, random) {
+    const from = at(bytes, random)
+    return new Uint8Array([...bytes, ...bytes.subarray(from, from + 40)])
+  },
+  function nest(_, random) {
+    return new Uint8Array(1 + Math.floor(400 * random())).fill(Math.floor(256 * random()))
+  },
+  function invent(_, random) {
+    return randomBytes(300 * random(), random)
+  },
+]
+
+/** Frames that are like the valid ones, and others that are like nothing. */
+function* fuzzed(valid: readonly Uint8Array[], seed: number): Generator<Uint8Array> {
+  const random = seeded(seed)
+  for (let i = 0; i < FRAMES; i++) {
+    const original = valid[i % valid.length]!
+    yield MUTATIONS[Math.floor(random() * MUTATIONS.length)]!(original, random)
+  }
+}
+
+/** What the decoder throws that is not a ProtocolError; each kind once. */
+function foreignErrors(
+  decode: (bytes: Uint8Array) => unknown,
+  valid: readonly Uint8Array[],
+  seed: number,
+): string[] {
+  const found = new Set<string>()
+  for (const bytes of fuzzed(valid, seed)) {
+    try {
+      decode(bytes)
+    } catch (error) {
+      if (!isProtocolError(error)) found.add(String(error))
+    }
+  }
+  return [...found]
+}
+
+const RULES = { federation: federationBytes(MANIFEST), maxPayloadBytes: 1000 }
+const { data: DATA, signed: SIGNED } = await forge(announcementOf(MANIFEST, 'alice'), hashSigner('alice'))
+
+describe('two thousand hostile frames', () => {
+  it('get nothing but ProtocolErrors from the decoder of announcements', () => {
+    expect(foreignErrors((bytes) => readAnnouncement(decodeSigned(bytes), RULES), [DATA], 1)).toEqual([])
+    const read = (body: Uint8Array) => readAnnouncement({ ...SIGNED, body }, RULES)
+    expect(foreignErrors(read, [SIGNED.body], 2)).toEqual([])
+  })
+
+  it('get nothing but ProtocolErrors from the decoder of manifests', () => {
+    expect(foreignErrors(decodeManifest, [encodeManifest(MANIFEST)], 3)).toEqual([])
+  })
+
+  it('get nothing but ProtocolErrors from the decoder of stored states', () => {
+    const state = {
+      epoch: 1,
+      sequence: 2,
+      round: 3,
+      copy: randomVector(8, 1),
+      announcement: DATA,
+      payload: DATA,
+    }
+    expect(foreignErrors((bytes) => decodeOwnState(bytes, 8), [encodeOwnState(state)], 4)).toEqual([])
+  })
+
+  it.each(Object.keys(CODECS) as CodecName[])('get nothing but ProtocolErrors from the codec %s', (name) => {
+    const valid = CODECS[name].encode(randomVector(50, 1), seeded(1))
+    expect(foreignErrors((bytes) => CODECS[name].decode(bytes, 50), [valid], 5)).toEqual([])
+  })
+
+  it('get a verdict each from gossip, which follows nobody for it', async () => {
+    const world = createWorld()
+    const bob = await startPeer(world, 'bob')
+    const verdicts = new Set<string>()
+    const { data } = await forge(announcementOf(world.manifest, 'alice'), hashSigner('mallory'))
+    for (const bytes of fuzzed([data], 6))
+      verdicts.add(await world.pubsub.judge(world.topic, bytes, 'alice', 'bob'))
+    expect([...verdicts].sort()).toEqual(['ignore', 'reject'])
+    expect(bob.gossip.neighbours()).toEqual([])
+  })
+})
+
+const ADDRESS = '/ip4/127.0.0.1/tcp/4001'
+const PAYLOAD = randomBytes(100, seeded(1))
+const GREETING = Hello.encode({ version: 1, manifest: encodeManifest(MANIFEST), addresses: [ADDRESS] })
+
+describe('two thousand hostile requests', () => {
+  it.each([
+    ['hello', GREETING],
+    ['payload', PayloadRequest.encode({ hash: new Uint8Array(32), offset: 5 })],
+    ['copy', CopyRequest.encode({ author: 'alice' })],
+    ['peers', PeersRequest.encode({ count: 7 })],
+  ] as const)('leave %s answering, and nothing behind', async (kind, valid) => {
+    const network = new MemoryNetwork()
+    const clock = new VirtualClock()
+    const bob = await startParty(network, clock, 'bob', {
+      holdings: { payload: () => PAYLOAD, copy: () => ({ announcement: SIGNED, bytes: PAYLOAD }) },
+    })
+    const alice = await startParty(network, clock, 'alice')
+    await clock.run(alice.exchange.hello('bob'))
+    const wire = network.wire('alice')
+    let framed = true
+    for (const bytes of fuzzed([valid], 7)) {
+      const stream = await wire.open('bob', PROTOCOLS[kind])
+      // Every other as a frame: hostile messages, and hostile framing.
+      await stream.sink([framed ? frame(bytes) : bytes])
+      framed = !framed
+    }
+    await settle()
+    expect(clock.sleeping).toBe(0)
+    expect((await clock.run(alice.exchange.fetchCopy('bob', 'alice', 100))).bytes).toEqual(PAYLOAD)
+    expect(bob.exchange.admitted()).toEqual(['alice'])
+  })
+})
+
+describe('two thousand hostile answers', () => {
+  it.each<[string, keyof typeof PROTOCOLS, Uint8Array, (exchange: Exchange) => Promise<unknown>]>([
+    ['hello', 'hello', GREETING, (exchange) => exchange.hello('bob')],
+    [
+      'payloads',
+      'payload',
+      PayloadAnswer.encode({ status: Status.OK, length: 100 }),
+      (exchange) => exchange.fetchPayload('bob', new Uint8Array(32), 100),
+    ],
+    [
+      'copies',
+      'copy',
+      CopyAnswer.encode({ status: Status.OK, length: 100, announcements: [SIGNED] }),
+      (exchange) => exchange.fetchCopy('bob', 'alice', 100),
+    ],
+    [
+      'lists of copies',
+      'copy',
+      CopyAnswer.encode({ status: Status.OK, length: 0, announcements: [SIGNED, SIGNED] }),
+      (exchange) => exchange.listCopies('bob'),
+    ],
+    [
+      'peers',
+      'peers',
+      PeersAnswer.encode({ peers: [{ peer: 'carol', addresses: [ADDRESS] }] }),
+      (exchange) => exchange.fetchPeers('bob', 3),
+    ],
+  ])('about %s get nothing but ProtocolErrors', async (_, protocol, header, asking) => {
+    const network = new MemoryNetwork()
+    const clock = new VirtualClock()
+    const { exchange } = await startParty(network, clock, 'alice')
+    const foreign = new Set<string>()
+    // Whole streams: header, a body of 100 bytes where one is promised, and their framing.
+    const stream = new Uint8Array([...frame(header), ...frame(PAYLOAD)])
+    const framed = [...fuzzed([header], 8)]
+      .slice(0, FRAMES / 2)
+      .map((bytes) => [frame(bytes), frame(PAYLOAD)])
+    const raw = [...fuzzed([stream], 9)].slice(0, FRAMES / 2).map((bytes) => [bytes])
+    for (const pieces of [...framed, ...raw]) {
+      await answerWith(network, 'bob', PROTOCOLS[protocol], () => pieces)
+      await clock
+        .run(asking(exchange))
+        .catch((error: unknown) => isProtocolError(error) || foreign.add(String(error)))
+    }
+    expect([...foreign]).toEqual([])
+    expect(clock.sleeping).toBe(0)
+  })
+
+  it('with nested groups as deep as an answer may be are no different', async () => {
+    const network = new MemoryNetwork()
+    const clock = new VirtualClock()
+    const { exchange } = await startParty(network, clock, 'alice')
+    await answerWith(network, 'bob', PROTOCOLS.peers, () => [
+      frame(new Uint8Array(LIMITS.answerBytes).fill(0x1b)),
+    ])
+    await expect(clock.run(exchange.fetchPeers('bob', 3))).rejects.toSatisfy(isProtocolError)
+  })
+
+  it('are no different from valid ones in this: those get through', async () => {
+    const network = new MemoryNetwork()
+    const clock = new VirtualClock()
+    const { exchange } = await startParty(network, clock, 'alice')
+    await answerWith(network, 'bob', PROTOCOLS.hello, () => [frame(GREETING)])
+    expect(await clock.run(exchange.hello('bob'))).toEqual(MANIFEST)
+    expect(encodeSigned(decodeSigned(DATA))).toEqual(DATA)
+  })
+})
