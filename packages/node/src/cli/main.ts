@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import '../polyfill.ts'
-import { Command } from 'commander'
+import { Command, type Option } from 'commander'
 import pc from 'picocolors'
 import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
 import { VERSION } from '../version.ts'
@@ -14,9 +14,13 @@ const program = new Command('comigs-peer')
     'Train a language model together, peer to peer, and end with a personal one. Your text never leaves this machine.',
   )
   .version(VERSION)
-  .configureHelp({ showGlobalOptions: true })
+  .configureHelp({ optionDescription })
   .exitOverride()
   .enablePositionalOptions()
+  .addHelpText(
+    'afterAll',
+    '\nEvery option can also be set in the environment: --max-tokens is COMIGS_PEER_MAX_TOKENS.',
+  )
 addPeerCommand(program)
 addSwarmCommand(program)
 addGenerateCommand(program)
@@ -28,6 +32,17 @@ try {
   process.exitCode = report(error)
 }
 process.exit()
+
+/** Commander would name each environment variable; the rule stands below, and help fits a screen. */
+function optionDescription(option: Option): string {
+  const notes = [
+    ...(option.argChoices === undefined ? [] : [option.argChoices.join(', ')]),
+    ...(option.defaultValue === undefined || option.defaultValue === false
+      ? []
+      : [`default: ${option.defaultValueDescription ?? String(option.defaultValue)}`]),
+  ]
+  return notes.length === 0 ? option.description : `${option.description} (${notes.join('; ')})`
+}
 
 /** @returns the exit code */
 function report(error: unknown): number {

@@ -29,10 +29,13 @@ interface Flags extends Omit<
 /** `comigs-peer` itself: one peer. */
 export function addPeerCommand(program: Command): void {
   program
+    .optionsGroup('Federation:')
     .addOption(
       option('--bootstrap <address...>', 'peers to join through, as they print themselves').argParser(list),
     )
+    .addOption(option('--manifest <file>', 'start (or join) the federation that this file describes'))
     .addOption(option('--federation <hash>', 'join only this federation (or what begins so)'))
+    .optionsGroup('Text:')
     .addOption(
       option('--data <path...>', 'your text: files and folders of .txt, .md, or .gz of these').argParser(
         list,
@@ -41,10 +44,10 @@ export function addPeerCommand(program: Command): void {
     .addOption(option('--train <path...>', 'or three sets of your own: to learn from,').argParser(list))
     .addOption(option('--valid <path...>', '  to choose between experts by,').argParser(list))
     .addOption(option('--test <path...>', '  to be judged on').argParser(list))
+    .optionsGroup('Model and training:')
     .addOption(option('--name <name>', 'what to call this peer').default('peer'))
     .addOption(shared.state())
     .addOption(shared.base())
-    .addOption(option('--manifest <file>', 'start (or join) the federation that this file describes'))
     .addOption(
       option('--experts <n>', 'experts of this peer, the generalist included')
         .argParser(wholeNumber(1))
@@ -71,6 +74,7 @@ export function addPeerCommand(program: Command): void {
     .addOption(shared.seed())
     .addOption(shared.engine())
     .addOption(shared.threads())
+    .optionsGroup('Network:')
     .addOption(
       option('--listen <address...>', `multiaddrs to listen on (default: ${LISTEN})`).argParser(list),
     )
@@ -78,6 +82,7 @@ export function addPeerCommand(program: Command): void {
       option('--announce <address...>', 'further multiaddrs at which others reach us').argParser(list),
     )
     .addOption(option('--crowded', "many peers share this machine's address").default(false))
+    .optionsGroup('Metrics and status over HTTP:')
     .addOption(
       option('--http <host:port>', 'metrics and status')
         .argParser(httpAddress)
@@ -87,8 +92,16 @@ export function addPeerCommand(program: Command): void {
       option('--http-names <name...>', 'further names that HTTP requests may call us by').argParser(list),
     )
     .addOption(option('--http-token <token>', 'needed to listen for HTTP off loopback'))
+    .optionsGroup('Output:')
     .addOption(shared.json())
     .addOption(shared.logLevel())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  comigs-peer --data ~/notes                                  start a federation; prints what others type to join
+  comigs-peer --bootstrap <address> --data ~/mail --state ~/.comigs-mail`,
+    )
     .action(async (flags: Flags) => {
       const config: PeerConfig = {
         ...flags,

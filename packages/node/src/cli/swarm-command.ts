@@ -62,6 +62,7 @@ export function addSwarmCommand(program: Command): void {
     .addOption(shared.engine())
     .addOption(shared.threads())
     .addOption(shared.json())
+    .addHelpText('after', '\nExample:\n  comigs-peer swarm --data-set data/multilingual-cc0 --target mixture')
     .action(async (flags: Flags) => {
       const dataSet = await readDataSet(flags.dataSet)
       const config: SwarmConfig = {
@@ -247,8 +248,8 @@ function nextSteps(peers: readonly PeerResult[]): string {
   const state = peers[0]?.state ?? '.comigs'
   return [
     'What next',
-    `  write with a personal model   comigs-peer generate --state ${state} --prompt "..."`,
-    '  a peer on your own text       comigs-peer --data <files or folders>   (prints what others type to join, and its /metrics)',
-    '  join from another machine     comigs-peer --bootstrap <address that it prints> --data <your text>',
+    `  write with a personal model   npx comigs-peer generate --state ${state} --prompt "..."`,
+    '  a peer on your own text       npx comigs-peer --data <files or folders>   (prints what others type to join, and its /metrics)',
+    '  join from another machine     npx comigs-peer --bootstrap <address that it prints> --data <your text>',
   ].join('\n')
 }
