@@ -16,7 +16,7 @@ export default defineConfig({
         ssr,
         test: {
           name: 'unit',
-          include: ['packages/*/test/**/*.test.ts', 'test/contract/**/*.test.ts'],
+          include: ['packages/*/test/**/*.test.ts', 'test/contract/**/*.test.ts', 'bench/**/*.test.mjs'],
           testTimeout: 30_000,
         },
       },

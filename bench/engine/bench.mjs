@@ -1,105 +1,222 @@
-// How many tokens a second does one CoMiGS training step make on each engine that loads here? See README.md.
+// Which engine makes how many tokens a second with one CoMiGS training step? All in one run, in turns. See README.md.
 import { parseArgs } from 'node:util'
-import {
-  baseLayout,
-  createTrainer,
-  ENGINES,
-  namedArrays,
-  placeBase,
-  selectEngine,
-  stream,
-} from '@comigs/model'
+import { ENGINES } from '../../packages/model/dist/index.js'
+import { machine } from '../machine.mjs'
+import { peakMemoryMB } from '../process-tree.mjs'
+import { median, rounded } from '../statistics.mjs'
+import { usefulFlops } from './flops.mjs'
+import { startCompetitor } from './line-protocol.mjs'
+import { profile } from './profile.mjs'
+import { pythonProblem, stepArguments, VARIANTS } from './pytorch/pytorch.mjs'
+import { BATCH, CONTEXT, SHAPES, workload } from './workload.mjs'
 
-const SHAPES = {
-  demo: { vocabSize: 4096, positions: 256, width: 256, layers: 4, heads: 4, hidden: 1024 },
-  small: { vocabSize: 4096, positions: 256, width: 128, layers: 4, heads: 4, hidden: 512 },
-  gpt2: { vocabSize: 50257, positions: 1024, width: 768, layers: 12, heads: 12, hidden: 3072 },
-}
-const BATCH = 8
-const CONTEXT = 128
+const STEPS = ['expert', 'router']
+/** A turn lasts at least so long, so that a competitor finds its caches warm after the one before. */
+const TURN_MS = 500
+/** One that takes longer than this for a step needs no more than a few turns to show it. */
+const SLOW_STEP_MS = 10_000
+const SLOW_ROUNDS = 2
+const OURS = 'onnx'
+
+/**
+ * glibc gives large arrays back to the system after each use, and the next step pays for their pages again. Part of
+ * "as well as we can"; the authors' way runs as it would.
+ */
+const MALLOC = { MALLOC_MMAP_THRESHOLD_: '4294967296', MALLOC_TRIM_THRESHOLD_: '4294967296' }
 
 const { values: flags } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
     shape: { type: 'string', default: 'demo' },
     threads: { type: 'string', default: '2' },
-    steps: { type: 'string', default: '10' },
+    rounds: { type: 'string', default: '5' },
+    only: { type: 'string' },
+    profile: { type: 'boolean', default: false },
   },
 })
-const model = { architecture: 'gpt2', epsilon: 1e-5, ...SHAPES[flags.shape] }
+const threads = Number(flags.threads)
 if (SHAPES[flags.shape] === undefined) {
   console.error(`--shape ${flags.shape}: expected one of ${Object.keys(SHAPES).join(', ')}`)
   process.exit(2)
 }
+const work = workload(SHAPES[flags.shape])
 
-/** Random weights do for speed. */
-function randomBase() {
-  const layout = baseLayout(model)
-  const random = stream(1, 'bench')
-  const flat = Float32Array.from({ length: layout.size }, () => 0.04 * (random.float() - 0.5))
-  return { config: model, arrays: namedArrays(layout, flat), hashes: {} }
-}
-
-function randomTokens() {
-  const random = stream(2, 'bench')
-  const tokens = Int32Array.from({ length: 20_000 }, () => random.below(model.vocabSize))
-  return { tokens, groups: [{ name: 'random', from: 0, to: tokens.length }] }
-}
-
-async function measure(name, threads, steps) {
-  const { engine } = await selectEngine({ engine: name, threads })
-  const base = randomBase()
-  placeBase(engine, base)
-  const set = randomTokens()
-  const started = performance.now()
-  const trainer = await createTrainer(
-    engine,
-    base,
-    { train: set, valid: set },
-    {
-      mixture: { experts: 2, rank: 8, alpha: 16, routing: 'router' },
-      batch: BATCH,
-      context: CONTEXT,
-      schedule: { kind: 'constant', rate: 2e-3, warmupSteps: 1 },
-      routerRate: 2e-3,
-      weightDecay: 0.01,
-      balance: 0.01,
-      sharedSeed: 1,
-      seed: 2,
-    },
-  )
-  await trainer.trainExperts(1)
-  const firstStepMs = performance.now() - started
-  const times = []
-  for (let i = 0; i < steps; i++) {
-    const before = performance.now()
-    await trainer.trainExperts(1)
-    times.push(performance.now() - before)
+async function compare() {
+  const started = machine()
+  const absent = []
+  const leave = (name, reason) => {
+    console.error(`${name} is left out: ${reason}`)
+    absent.push({ name, reason })
   }
-  times.sort((a, b) => a - b)
-  const msPerStep = times[times.length >> 1]
-  const device = engine.device
-  engine.dispose()
-  return {
+  const competitors = []
+  for (const candidate of candidates(leave)) {
+    console.error(`${candidate.name}: first steps ...`)
+    try {
+      competitors.push(await firstSteps(candidate))
+    } catch (error) {
+      leave(candidate.name, error.message)
+    }
+  }
+  const ours = competitors.find(({ name }) => name === OURS)
+  if (ours === undefined) throw new Error(`the ${OURS} engine does not run here: nothing to compare with`)
+  const sgemm = startCompetitor('sgemm', process.execPath, nodeArguments('sgemm.mjs'))
+
+  const pairs = []
+  const shares = []
+  for (let round = 0; round < Number(flags.rounds); round++) {
+    console.error(`round ${round + 1} of ${flags.rounds}`)
+    for (const step of STEPS) {
+      const { gflops } = await sgemm.ask('run sgemm 1')
+      const { total } = usefulFlops(work, step)
+      const own = await turn(ours, step)
+      shares.push({ step, gflops, ours: total / own.ms / 1e6 })
+      for (const other of competitors) {
+        if (other === ours || (other.slow && round >= SLOW_ROUNDS)) continue
+        // Ours right beside each: what else happens on the machine then happens to both.
+        const [theirs, mine] = [await turn(other, step), await turn(ours, step)]
+        pairs.push({
+          step,
+          other: other.name,
+          ratio: theirs.ms / mine.ms,
+          cpuRatio: theirs.cpuMs / mine.cpuMs,
+        })
+      }
+    }
+  }
+  for (const competitor of competitors) competitor.peakRssMB = peakMemoryMB(competitor.process.pid)
+  await Promise.all([sgemm, ...competitors.map((one) => one.process)].map((process) => process.stop()))
+  report({ started, competitors, pairs, shares, absent })
+}
+
+/** Everything that might run here, in order. */
+function* candidates(leave) {
+  const wanted = (name) => flags.only === undefined || [OURS, ...flags.only.split(',')].includes(name)
+  // `cpu` is the tests' oracle: minutes a step.
+  for (const name of [...ENGINES.filter((engine) => engine !== 'cpu'), 'tfjs-wasm']) {
+    if (!wanted(name)) continue
+    yield { name, command: process.execPath, args: nodeArguments('node-engine.mjs', '--engine', name) }
+  }
+  const variants = VARIANTS.filter((variant) => wanted(`pytorch-${variant}`))
+  if (variants.length === 0) return
+  const python = process.env.COMIGS_PYTHON ?? 'python3'
+  const problem = pythonProblem(python)
+  if (problem !== undefined) return leave('pytorch', `${problem} (COMIGS_PYTHON names another Python)`)
+  for (const variant of variants)
+    yield {
+      name: `pytorch-${variant}`,
+      command: python,
+      args: stepArguments(variant, work, threads),
+      env: variant === 'authors' ? {} : MALLOC,
+    }
+}
+
+function nodeArguments(file, ...more) {
+  const path = new URL(file, import.meta.url).pathname
+  return [path, '--shape', flags.shape, '--threads', String(threads), ...more]
+}
+
+/** Starts a competitor and makes its first steps, which compile. */
+async function firstSteps({ name, command, args, env }) {
+  const process = startCompetitor(name, command, args, env)
+  const { device } = await process.ask('describe')
+  const perStep = () => ({ expert: [], router: [] })
+  const competitor = {
     name,
     device,
-    threads,
-    msPerStep: Number(msPerStep.toFixed(1)),
-    tokensPerSecond: Math.round((BATCH * CONTEXT * 1000) / msPerStep),
-    firstStepMs: Math.round(firstStepMs),
-    peakRssMB: Math.round(process.resourceUsage().maxRSS / 1024),
+    process,
+    firstStepMs: {},
+    times: perStep(),
+    cpuTimes: perStep(),
+    count: {},
   }
+  for (const step of STEPS) {
+    const [first] = (await process.ask(`run ${step} 1`)).ms
+    const [second] = (await process.ask(`run ${step} 1`)).ms
+    competitor.firstStepMs[step] = first
+    competitor.count[step] = Math.max(1, Math.round(TURN_MS / second))
+    competitor.slow ||= second > SLOW_STEP_MS
+  }
+  return competitor
 }
 
-const results = []
-for (const name of ENGINES) {
-  try {
-    // The oracle takes half a minute a step.
-    results.push(await measure(name, Number(flags.threads), name === 'cpu' ? 1 : Number(flags.steps)))
-  } catch (error) {
-    if (error.detail?.code !== 'ENGINE_UNAVAILABLE') throw error
-    console.error(error.message)
-  }
+/** @returns the time of a step in one turn: the median, and the mean of processor time */
+async function turn({ process, count, times, cpuTimes }, step) {
+  const { ms, cpuMs } = await process.ask(`run ${step} ${count[step]}`)
+  times[step].push(...ms)
+  cpuTimes[step].push(cpuMs)
+  return { ms: median(ms), cpuMs }
 }
-if (flags.json) console.log(JSON.stringify({ shape: flags.shape, batch: BATCH, context: CONTEXT, results }))
-else console.table(results)
+
+function report({ started, competitors, pairs, shares, absent }) {
+  const tokens = BATCH * CONTEXT
+  const results = competitors.flatMap(({ name, device, times, cpuTimes, firstStepMs, peakRssMB }) =>
+    STEPS.map((step) => {
+      const msPerStep = median(times[step])
+      return {
+        name,
+        threads: name === 'tfjs-wasm' ? 1 : threads,
+        step,
+        msPerStep: rounded(msPerStep),
+        tokensPerSecond: Math.round((tokens * 1000) / msPerStep),
+        cpuMsPerStep: rounded(median(cpuTimes[step])),
+        peakRssMB,
+        firstStepMs: Math.round(firstStepMs[step]),
+        steps: times[step].length,
+        device,
+      }
+    }),
+  )
+  const ratios = competitors
+    .filter(({ name }) => name !== OURS)
+    .flatMap(({ name }) =>
+      STEPS.map((step) => {
+        const own = pairs.filter((pair) => pair.other === name && pair.step === step)
+        const ratio = own.map((pair) => pair.ratio)
+        return {
+          ours: OURS,
+          other: name,
+          step,
+          ratio: rounded(median(ratio), 2),
+          low: rounded(Math.min(...ratio), 2),
+          high: rounded(Math.max(...ratio), 2),
+          // What a busy machine cannot spoil, for one thread.
+          cpuRatio: rounded(median(own.map((pair) => pair.cpuRatio)), 2),
+          pairs: own.length,
+        }
+      }),
+    )
+  const peak = STEPS.map((step) => {
+    const own = shares.filter((share) => share.step === step)
+    const best = ({ gflops }) => Math.max(...Object.values(gflops))
+    return {
+      step,
+      usefulGflop: rounded(usefulFlops(work, step).total / 1e9, 2),
+      oursGflops: rounded(median(own.map((share) => share.ours))),
+      sgemmGflops: rounded(median(own.map(best))),
+      share: rounded(median(own.map((share) => share.ours / best(share))), 3),
+    }
+  })
+  const sgemm = Object.fromEntries(
+    Object.keys(shares[0].gflops).map((shape) => [
+      shape,
+      rounded(median(shares.map(({ gflops }) => gflops[shape]))),
+    ]),
+  )
+  if (flags.json) {
+    const what = { shape: flags.shape, batch: BATCH, context: CONTEXT, threads, machine: started }
+    console.log(JSON.stringify({ ...what, results, ratios, peak, sgemm, absent }))
+    return
+  }
+  console.log(
+    `\n${flags.shape}, batch ${BATCH} x ${CONTEXT}, ${threads} threads, load ${started.load} at the start`,
+  )
+  console.table(results.map(({ device: _, ...row }) => row))
+  console.log('Tokens per second, ours / theirs: median of pairs, smallest, largest')
+  console.table(ratios)
+  console.log('Share of the sgemm peak over the useful matrix operations')
+  console.table(peak)
+  console.table(sgemm)
+}
+
+if (flags.profile) await profile({ shape: flags.shape, work, threads, json: flags.json })
+else await compare()

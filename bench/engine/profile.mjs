@@ -1,0 +1,114 @@
+// Where the time of our steps goes, by ONNX operator: ONNX Runtime's own profile.
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createOnnxEngine } from '../../packages/model/dist/engine/onnx-engine.js'
+import { machine } from '../machine.mjs'
+import { rounded } from '../statistics.mjs'
+import { createSteps } from './workload.mjs'
+
+const ort = createRequire(new URL('../../packages/model/package.json', import.meta.url))('onnxruntime-node')
+
+/** Enough for shares; the profile keeps every node of every step in memory. */
+const STEPS = 5
+const PRODUCTS = ['Gemm', 'MatMul', 'FusedMatMul']
+
+/** Prints a table by operator and one by operator and shape, for the expert and the router step. */
+export async function profile({ shape, work, threads, json }) {
+  const result = { shape, threads, machine: machine(), steps: STEPS }
+  for (const step of ['expert', 'router']) result[step] = await profileStep(work, threads, step)
+  if (json) {
+    console.log(JSON.stringify(result))
+    return
+  }
+  for (const step of ['expert', 'router']) {
+    console.log(`\n${shape}, ${step} step, ${threads} threads: by operator (milliseconds a step)`)
+    console.table(result[step].operators)
+    console.log('by operator and shape, the first 40')
+    console.table(result[step].shapes.slice(0, 40))
+  }
+}
+
+async function profileStep(work, threads, step) {
+  const folder = mkdtempSync(join(tmpdir(), 'comigs-profile-'))
+  const sessions = []
+  const engine = createOnnxEngine(
+    {
+      Tensor: ort.Tensor,
+      InferenceSession: {
+        async create(bytes, options) {
+          const profiled = { ...options, enableProfiling: true, profileFilePrefix: join(folder, 'profile') }
+          const session = await ort.InferenceSession.create(bytes, profiled)
+          sessions.push(session)
+          return session
+        },
+      },
+    },
+    { threads, device: '' },
+  )
+  try {
+    const steps = createSteps(engine, work)
+    // The first one touches fresh memory.
+    for (let i = 0; i < STEPS + 1; i++) await steps.run(step)
+    for (const session of sessions) session.endProfiling()
+    const [file] = readdirSync(folder)
+    return summary(JSON.parse(readFileSync(join(folder, file), 'utf8')))
+  } finally {
+    engine.dispose()
+    rmSync(folder, { recursive: true })
+  }
+}
+
+function summary(events) {
+  const runs = events.filter((event) => event.name === 'model_run')
+  const from = runs.sort((a, b) => a.ts - b.ts)[1].ts
+  const nodes = events.filter(
+    ({ name, cat, ts }) => cat === 'Node' && name.endsWith('_kernel_time') && ts >= from,
+  )
+  const total = nodes.reduce((sum, { dur }) => sum + dur, 0)
+  const operators = new Map()
+  const shapes = new Map()
+  for (const { args, dur } of nodes) {
+    const [inputs, outputs] = [args.input_type_shape, args.output_type_shape].map((list) =>
+      list.map((one) => Object.values(one)[0]),
+    )
+    const isProduct = PRODUCTS.includes(args.op_name)
+    const flops = isProduct ? productFlops(inputs, outputs[0]) : 0
+    const what = isProduct
+      ? `${args.op_name} ${inputs.map(joined).join(' , ')} -> ${joined(outputs[0])}`
+      : `${args.op_name} ${joined(outputs[0])}`
+    add(operators, args.op_name, dur, flops)
+    add(shapes, what, dur, flops)
+  }
+  return {
+    msPerStep: rounded(total / STEPS / 1000),
+    operators: rows(operators, total),
+    shapes: rows(shapes, total),
+  }
+}
+
+const joined = (dims) => dims.join('x')
+
+/** 2 M N K, whichever way the operands lie: the first has M K elements, the output M N. */
+function productFlops([a], output) {
+  const size = (dims) => dims.reduce((product, dim) => product * dim, 1)
+  return 2 * size(a) * output.at(-1)
+}
+
+function add(table, key, dur, flops) {
+  const row = table.get(key) ?? { calls: 0, us: 0, flops: 0 }
+  table.set(key, { calls: row.calls + 1, us: row.us + dur, flops: row.flops + flops })
+}
+
+function rows(table, total) {
+  return [...table]
+    .sort(([, a], [, b]) => b.us - a.us)
+    .map(([what, { calls, us, flops }]) => ({
+      what,
+      ms: rounded(us / STEPS / 1000, 2),
+      share: rounded(us / total, 3),
+      calls: calls / STEPS,
+      ...(flops === 0 ? {} : { gflops: rounded(flops / us / 1000) }),
+    }))
+}
