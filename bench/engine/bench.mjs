@@ -5,7 +5,7 @@ import { machine } from '../machine.mjs'
 import { peakMemoryMB } from '../process-tree.mjs'
 import { median, rounded } from '../statistics.mjs'
 import { usefulFlops } from './flops.mjs'
-import { startCompetitor } from './line-protocol.mjs'
+import { nodeArguments, startCompetitor } from './line-protocol.mjs'
 import { profile } from './profile.mjs'
 import { pythonProblem, stepArguments, VARIANTS } from './pytorch/pytorch.mjs'
 import { BATCH, CONTEXT, SHAPES, workload } from './workload.mjs'
@@ -59,7 +59,7 @@ async function compare() {
   }
   const ours = competitors.find(({ name }) => name === OURS)
   if (ours === undefined) throw new Error(`the ${OURS} engine does not run here: nothing to compare with`)
-  const sgemm = startCompetitor('sgemm', process.execPath, nodeArguments('sgemm.mjs'))
+  const sgemm = startCompetitor('sgemm', process.execPath, nodeArguments('sgemm.mjs', work, threads))
 
   const pairs = []
   const shares = []
@@ -94,7 +94,11 @@ function* candidates(leave) {
   // `cpu` is the tests' oracle: minutes a step.
   for (const name of [...ENGINES.filter((engine) => engine !== 'cpu'), 'tfjs-wasm']) {
     if (!wanted(name)) continue
-    yield { name, command: process.execPath, args: nodeArguments('node-engine.mjs', '--engine', name) }
+    yield {
+      name,
+      command: process.execPath,
+      args: nodeArguments('node-engine.mjs', work, threads, '--engine', name),
+    }
   }
   const variants = VARIANTS.filter((variant) => wanted(`pytorch-${variant}`))
   if (variants.length === 0) return
@@ -108,11 +112,6 @@ function* candidates(leave) {
       args: stepArguments(variant, work, threads),
       env: variant === 'authors' ? {} : MALLOC,
     }
-}
-
-function nodeArguments(file, ...more) {
-  const path = new URL(file, import.meta.url).pathname
-  return [path, '--shape', flags.shape, '--threads', String(threads), ...more]
 }
 
 /** Starts a competitor and makes its first steps, which compile. */

@@ -1,6 +1,7 @@
 // A competitor is a process that is kept alive: it answers each line on stdin with one line of JSON on stdout.
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 
 /** The child's side. `answer(words)` returns what to print. */
 export async function serve(answer) {
@@ -44,4 +45,10 @@ export function startCompetitor(name, command, args, env = {}) {
 function reasonIn(text) {
   const lines = text.trim().split('\n')
   return (lines.findLast((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1)).trim()
+}
+
+/** Arguments of Node that start a competitor of this folder. */
+export function nodeArguments(file, work, threads, ...more) {
+  const path = fileURLToPath(new URL(file, import.meta.url))
+  return [path, '--work', JSON.stringify(work), '--threads', String(threads), ...more]
 }

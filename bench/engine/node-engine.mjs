@@ -3,10 +3,10 @@ import { parseArgs } from 'node:util'
 import { selectEngine } from '../../packages/model/dist/index.js'
 import { createEagerEngine } from '../../packages/model/dist/engine/eager-engine.js'
 import { serve } from './line-protocol.mjs'
-import { createSteps, SHAPES, workload } from './workload.mjs'
+import { createSteps } from './workload.mjs'
 
 const { values: flags } = parseArgs({
-  options: { engine: { type: 'string' }, shape: { type: 'string' }, threads: { type: 'string' } },
+  options: { engine: { type: 'string' }, work: { type: 'string' }, threads: { type: 'string' } },
 })
 
 async function loadEngine(name, threads) {
@@ -19,7 +19,7 @@ async function loadEngine(name, threads) {
 }
 
 const engine = await loadEngine(flags.engine, Number(flags.threads))
-const steps = createSteps(engine, workload(SHAPES[flags.shape]))
+const steps = createSteps(engine, JSON.parse(flags.work))
 
 await serve(async ([verb, kind, count]) => {
   if (verb === 'describe') return { device: engine.device }

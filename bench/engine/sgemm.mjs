@@ -4,14 +4,13 @@ import { parseArgs } from 'node:util'
 import { selectEngine, stream } from '../../packages/model/dist/index.js'
 import * as tf from '@tensorflow/tfjs-core'
 import { serve } from './line-protocol.mjs'
-import { SHAPES, workload } from './workload.mjs'
 
 /** A turn at one shape lasts about as long as the step's own products. */
 const TURN_MS = 100
 
-const { values: flags } = parseArgs({ options: { shape: { type: 'string' }, threads: { type: 'string' } } })
+const { values: flags } = parseArgs({ options: { work: { type: 'string' }, threads: { type: 'string' } } })
 const { engine } = await selectEngine({ engine: 'onnx', threads: Number(flags.threads) })
-const { model, batch, context } = workload(SHAPES[flags.shape])
+const { model, batch, context } = JSON.parse(flags.work)
 const rows = batch * context
 const { width, hidden, vocabSize } = model
 

@@ -84,6 +84,7 @@ export function createSteps(engine, work) {
     [EXPERTS, layout.experts],
     [ROUTER, layout.router],
   ]) {
+    if (part.size === 0) continue
     const place = (name, values) => engine.place(name, { shape: [values.length], dtype: 'float32', values })
     place(group, randomValues(part))
     for (const moment of moments(group)) place(moment, new Float32Array(part.size))
