@@ -94,7 +94,7 @@ function plant(arrays: readonly NamedArray[], where: RegExp, name: string): void
   target!.values.set(name.includes('second') ? canary(name).map(Math.abs) : canary(name))
 }
 
-describe.each<CodecName>(['float32', 'float16', 'int8'])('what a peer hands out with %s deltas', (codec) => {
+describe.each<CodecName>(['float32', 'float16', 'int8', 'int4'])('what a peer hands out with %s deltas', (codec) => {
   let folder: string
   let http = ''
 
@@ -109,7 +109,8 @@ describe.each<CodecName>(['float32', 'float16', 'int8'])('what a peer hands out 
       name: 'canary',
       seed: 3,
       schedule: { kind: 'constant', rate: 1e-30, warmupSteps: 1 },
-      codec,
+      codec: { values: codec },
+      robust: true,
     })
     const manifestFile = join(folder, 'manifest.json')
     await writeFile(manifestFile, JSON.stringify({ ...manifest, routerEvery: 1_000_000 }))

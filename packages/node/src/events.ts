@@ -10,6 +10,10 @@ export interface RoundEvent {
   readonly learningRate: number
   /** Peers mixed with in this round. */
   readonly mixedWith: number
+  /** How many of them were clipped. */
+  readonly clipped: number
+  /** Peers that the benefit guard keeps out. */
+  readonly muted: readonly string[]
   readonly neighbours: readonly {
     readonly peer: string
     readonly round: number

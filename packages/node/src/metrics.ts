@@ -45,6 +45,15 @@ export function createMetrics() {
       'Followed peers not mixed with in the last round, by reason',
       ['reason'],
     ),
+    mixedNeighbours: counter('comigs_neighbours_mixed_total', 'Neighbours mixed with, summed over rounds'),
+    clippedNeighbours: counter(
+      'comigs_neighbours_clipped_total',
+      'Neighbours of these whose difference was clipped',
+    ),
+    harmfulNeighbours: counter(
+      'comigs_neighbours_harmful_total',
+      'Neighbours that the benefit guard took out of a mixture and muted',
+    ),
     copyAge: gauge('comigs_copy_age_rounds', 'Age of the followed copies in own rounds', ['quantile']),
     consensusDistance: gauge('comigs_consensus_distance_ratio', '|x - m| / |m - init| before mixing'),
     connectedPeers: gauge('comigs_connected_peers', 'Peers with an open connection'),

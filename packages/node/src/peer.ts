@@ -11,6 +11,7 @@ import {
   type Gossip,
   type Manifest,
   manifestHash,
+  type MixReport,
   ProtocolError,
   requireSameManifest,
 } from '@comigs/protocol'
@@ -190,6 +191,8 @@ export async function runPeer(
       },
       onRound: (report) => {
         record(metrics, report, network.gossip)
+        const harmful = report.exchange?.harmful
+        if (harmful !== undefined) log.warn({ peer: harmful }, 'mixing this peer in does harm; muted')
         emit({ event: 'round', ...summary(report, network.gossip, network.bytes()) })
       },
       signal,
@@ -275,7 +278,7 @@ async function askBootstrap(addresses: readonly string[]): Promise<Manifest> {
 /** A federation that nobody described. */
 function newFederation(): NewFederation {
   const seed = Math.floor(Math.random() * 0x1_0000_0000)
-  return { name: 'comigs', seed, schedule: OPEN_ENDED, codec: 'int8' }
+  return { name: 'comigs', seed, schedule: OPEN_ENDED, codec: { values: 'int8' }, robust: true }
 }
 
 function mixtureOf(lora: Manifest['lora'], experts: number): MixtureConfig {
@@ -526,7 +529,13 @@ function record(metrics: Metrics, report: RoundReport, gossip: Gossip): void {
   }
   if (exchange !== undefined) {
     metrics.mixedPeers.set(exchange.mixedWith.length)
-    metrics.leftOutPeers.set({ reason: 'stale' }, exchange.leftOut.length)
+    for (const reason of ['stale', 'muted'] as const) {
+      const count = exchange.leftOut.filter((one) => one.reason === reason).length
+      metrics.leftOutPeers.set({ reason }, count)
+    }
+    metrics.mixedNeighbours.inc(exchange.mixedWith.length)
+    metrics.clippedNeighbours.inc(clippedIn(exchange))
+    if (exchange.harmful !== undefined) metrics.harmfulNeighbours.inc()
     if (exchange.consensusDistance !== undefined) metrics.consensusDistance.set(exchange.consensusDistance)
   }
   const ages = gossip.neighbours().map(({ ageRounds }) => ageRounds)
@@ -536,6 +545,8 @@ function record(metrics: Metrics, report: RoundReport, gossip: Gossip): void {
     metrics.copyAge.set({ quantile: '1' }, sorted.at(-1)!)
   }
 }
+
+const clippedIn = ({ mixedWith }: MixReport): number => mixedWith.filter(({ clip }) => clip < 1).length
 
 function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; received: number }) {
   const { experts, exchange, validation, seconds } = report
@@ -547,6 +558,8 @@ function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; rec
     tokensPerSecond: experts.tokens / seconds.train,
     learningRate: experts.learningRate,
     mixedWith: exchange?.mixedWith.length ?? 0,
+    clipped: exchange === undefined ? 0 : clippedIn(exchange),
+    muted: exchange?.leftOut.filter(({ reason }) => reason === 'muted').map(({ peer }) => peer) ?? [],
     neighbours: gossip.neighbours(),
     consensusDistance: exchange?.consensusDistance,
     generalistShare: experts.routerScores.map((scores) => scores[0]!),

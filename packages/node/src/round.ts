@@ -1,24 +1,30 @@
 import type { Evaluation, PhaseResult, SplitName } from '@comigs/model'
 import type { Clock, Gossip, Manifest, MixReport } from '@comigs/protocol'
+import { createBenefitGuard, type GuardedTrainer } from './benefit-guard.ts'
 
 /** What the round loop asks of whoever trains: the worker in a peer, plain vectors in a simulator. */
-export interface RoundTrainer {
+export interface RoundTrainer extends GuardedTrainer {
   trainExperts(steps: number): Promise<PhaseResult>
   trainRouters(steps: number): Promise<PhaseResult | undefined>
   evaluate(split: SplitName, maxBatches?: number): Promise<Evaluation>
   shared(): Promise<Float32Array>
-  addShared(increment: Float32Array): Promise<void>
 }
 
 /** `comigs`: exchange with the swarm. `local`: train alone; nothing is sent. */
 export type Strategy = 'comigs' | 'local'
+
+export interface Exchange extends MixReport {
+  readonly payloadBytes: number
+  /** The neighbour that the benefit guard took out of this mixture. */
+  readonly harmful: string | undefined
+}
 
 export interface RoundReport {
   readonly round: number
   readonly experts: PhaseResult
   readonly routers: PhaseResult | undefined
   /** Undefined when the strategy is local. */
-  readonly exchange: (MixReport & { readonly payloadBytes: number }) | undefined
+  readonly exchange: Exchange | undefined
   readonly validation: Evaluation | undefined
   readonly seconds: {
     readonly train: number
@@ -51,6 +57,7 @@ export interface RoundsInit {
 /** The life of a peer, round after round. Nobody is waited for longer than usual, and nothing here can stop a round. */
 export async function runRounds(init: RoundsInit): Promise<void> {
   const { trainer, gossip, clock, manifest, signal } = init
+  const guard = manifest.robust ? createBenefitGuard(trainer) : undefined
   for (let round = init.from + 1; round <= init.to && !signal.aborted; round++) {
     const started = clock.now()
 
@@ -68,9 +75,10 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       published = clock.now()
       await gossip.collect({ maxMs: init.waitShare * (trained - started), signal })
       collected = clock.now()
-      const mixed = gossip.mix(x)
-      await trainer.addShared(mixed.increment)
-      exchange = { ...mixed, payloadBytes }
+      const mixed = gossip.mix(x, guard?.muted(round))
+      const harmful = guard === undefined ? undefined : await guard.add(mixed, round)
+      if (guard === undefined) await trainer.addShared(mixed.increment)
+      exchange = { ...mixed, payloadBytes, harmful }
     }
 
     // 5. When due, train the routers on validation text, experts frozen, with the mixture they will be used with.

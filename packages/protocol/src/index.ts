@@ -1,4 +1,5 @@
-export { CODECS, type Codec, type CodecName } from './codec/codec.ts'
+export { CODECS, type Codec, type CodecChoice, type CodecName, codecOf } from './codec/codec.ts'
+export { safeGamma } from './codec/gamma.ts'
 export { isProtocolError, ProtocolError, type ProtocolErrorDetail } from './errors.ts'
 export {
   createExchange,

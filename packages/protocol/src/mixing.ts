@@ -1,5 +1,7 @@
 /** Decentralised averaging as pure functions on flat vectors. No network, no clock. */
 
+import { median } from './median.ts'
+
 /**
  * Weight of the edge between two peers: `1 / (1 + max(deg_i, deg_j))` (Metropolis and Hastings; symmetric, so that the
  * swarm's mean stays; 1/N in a full mesh of N).
@@ -11,6 +13,21 @@ export function edgeWeight(ownDegree: number, theirDegree: number): number {
 /** A copy that has not moved for so many of our rounds counts half as much for each. */
 export function ageDiscount(ageRounds: number, freshRounds: number): number {
   return 0.5 ** Math.max(0, ageRounds - freshRounds)
+}
+
+/** How far out, in median distances, a neighbour counts in full. Honest peers differ in their text, not tenfold. */
+const CLIP_MEDIANS = 2
+
+/**
+ * Self-centred clipping (He, Karimireddy and Jaggi 2022, arXiv 2202.01545): what a neighbour can move us by is bounded by
+ * what its like usually does. The paper's radius needs the variance of honest peers; twice the median distance needs no
+ * knowledge, and holds while most neighbours are honest.
+ * @param distances - `|y_j - y_i|` of each neighbour
+ * @returns by what factor to shorten each difference: 1, or less for one that is clipped
+ */
+export function clipFactors(distances: readonly number[]): number[] {
+  const radius = CLIP_MEDIANS * median(distances)
+  return distances.map((distance) => (distance <= radius ? 1 : radius / distance))
 }
 
 export interface Neighbour {

@@ -136,6 +136,11 @@ export class TrainingHost {
     return result
   }
 
+  /** A look at a few batches that the learning rate does not hear of. */
+  async validationLoss(maxBatches: number): Promise<number> {
+    return (await this.#trainer.evaluate(this.#data.valid, maxBatches)).loss
+  }
+
   /** The base alone, for comparison. */
   async evaluateBase(split: SplitName, maxBatches?: number): Promise<Evaluation> {
     const { batch, context } = this.#options

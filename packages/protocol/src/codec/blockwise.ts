@@ -77,8 +77,8 @@ function quantise(values: Float32Array, top: number, levels: Int8Array, random: 
     let largest = 0
     for (let i = from; i < to; i++) {
       const magnitude = Math.abs(values[i]!)
-      // Not `>`: a NaN must end up in the scale, where everyone sees it, rather than in a level, where it would be a 0.
-      if (!(magnitude <= largest)) largest = magnitude
+      // A NaN must end up in the scale, where everyone sees it, rather than in a level, where it would be a 0.
+      if (magnitude > largest || Number.isNaN(magnitude)) largest = magnitude
     }
     const scale = Math.fround(largest / top)
     scales[block] = scale

@@ -43,7 +43,12 @@ export function topK(share: number, values: Codec): Codec {
     decode(bytes, count) {
       requireLength(codec, bytes, count)
       const { k, lowBits, highBytes, indexBytes } = layout(count)
-      const indices = unpackIndices(k, lowBits, bytes.subarray(0, highBytes), bytes.subarray(highBytes, indexBytes))
+      const indices = unpackIndices(
+        k,
+        lowBits,
+        bytes.subarray(0, highBytes),
+        bytes.subarray(highBytes, indexBytes),
+      )
       for (let i = 0; i < k; i++) {
         if (indices[i]! >= count) throw malformed(codec, `index ${indices[i]!} of ${count}`)
         if (i > 0 && indices[i]! <= indices[i - 1]!) throw malformed(codec, 'the indices do not ascend')
@@ -102,35 +107,36 @@ function packIndices(indices: Uint32Array, lowBits: number, high: Uint8Array, lo
   if (bits > 0) low[at] = pending
 }
 
+/** The 31 bits of a magnitude, in digits: few enough bins for the cache, few enough passes. */
+const DIGITS = [11, 10, 10]
+
 /**
  * Where the k values of largest magnitude stand, in ascending order. A radix selection: floats without their sign are in
- * the order of their bits, so that counting by the upper and then the lower half finds the k-th exactly.
+ * the order of their bits, so that counting digit by digit finds the k-th exactly.
  */
 export function largest(values: Float32Array, k: number): Uint32Array {
   const chosen = new Uint32Array(k)
   if (k === 0) return chosen
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
-  const upper = new Uint32Array(0x8000)
-  for (let i = 0; i < bits.length; i++) upper[(bits[i]! & 0x7fffffff) >>> 16]!++
-  const [top, above] = reach(upper, k)
-  const lower = new Uint32Array(0x10000)
-  for (let i = 0; i < bits.length; i++) {
-    if ((bits[i]! & 0x7fffffff) >>> 16 === top) lower[bits[i]! & 0xffff]!++
+  let threshold = 0
+  let shift = 31
+  /** How many to choose of those whose first digits are the threshold's. */
+  let ties = k
+  for (const digit of DIGITS) {
+    const counts = new Uint32Array(2 ** digit)
+    const known = shift
+    shift -= digit
+    for (let i = 0; i < bits.length; i++) {
+      const magnitude = bits[i]! & 0x7fffffff
+      if (magnitude >>> known === threshold) counts[(magnitude >>> shift) & (counts.length - 1)]!++
+    }
+    let bin = counts.length - 1
+    while (counts[bin]! < ties) ties -= counts[bin--]!
+    threshold = threshold * counts.length + bin
   }
-  const [bottom, larger] = reach(lower, k - above)
-  const threshold = top * 0x10000 + bottom
-  let ties = k - above - larger
   for (let i = 0, at = 0; at < k; i++) {
     const magnitude = bits[i]! & 0x7fffffff
     if (magnitude > threshold || (magnitude === threshold && ties-- > 0)) chosen[at++] = i
   }
   return chosen
-}
-
-/** From the top, the bin in which the k-th lies, and how many lie above that bin. */
-function reach(counts: Uint32Array, k: number): [bin: number, above: number] {
-  let above = 0
-  let bin = counts.length - 1
-  while (above + counts[bin]! < k) above += counts[bin--]!
-  return [bin, above]
 }

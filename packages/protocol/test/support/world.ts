@@ -1,4 +1,4 @@
-import { CODECS, type CodecName } from '../../src/codec/codec.ts'
+import { type CodecChoice, type CodecName, CODECS } from '../../src/codec/codec.ts'
 import type { ProtocolError } from '../../src/errors.ts'
 import { createExchange, type Exchange, type Holdings } from '../../src/exchange.ts'
 import { announcementTopic, createGossip, type Gossip, type RefusalReason } from '../../src/gossip.ts'
@@ -22,9 +22,13 @@ export interface World {
   readonly pubsub: MemoryPubsub
 }
 
-export function createWorld(codec: CodecName = 'float32', parameters = 64): World {
+export function createWorld(
+  codec: CodecName | CodecChoice = 'float32',
+  parameters = 64,
+  robust = false,
+): World {
   const network = new MemoryNetwork()
-  const manifest = manifestFor(parameters, codec)
+  const manifest = manifestFor(parameters, codec, robust)
   return {
     manifest,
     initial: randomVector(parameters, 1, 0.1),
