@@ -5,19 +5,12 @@ import { stream } from '@comigs/model/light'
 
 const { values: flags } = parseArgs({ options: { json: { type: 'boolean', default: false } } })
 
-const LENGTH = 1000
+const LENGTH = 500
 const ROUNDS = 200
-const GAMMAS = [1, 0.8, 0.6, 0.4, 0.3, 0.2, 0.14, 0.1, 0.07, 0.05, 0.025, 0.012]
+const GAMMAS = [1, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.03, 0.015]
 const CODECS = [
-  { values: 'float32' },
-  { values: 'float16' },
-  { values: 'int8' },
-  { values: 'int4' },
-  ...[0.5, 0.2, 0.1, 0.05, 0.01].flatMap((topK) => [
-    { values: 'float32', topK },
-    { values: 'int8', topK },
-    { values: 'int4', topK },
-  ]),
+  ...[0.5, 0.2, 0.1, 0.05, 0.01].flatMap((topK) => ['int8', 'int4'].map((values) => ({ values, topK }))),
+  ...['int4', 'int8', 'float16', 'float32'].map((values) => ({ values })),
 ]
 
 /** Alike, and some much larger than others: what a delta of a model looks like. */

@@ -13,9 +13,12 @@ import {
   manifestHash,
   type MixReport,
   ProtocolError,
+  type RefusalReason,
+  Reputation,
   requireSameManifest,
 } from '@comigs/protocol'
 import type { PrivateKey } from '@libp2p/interface'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { prometheusMetrics } from '@libp2p/prometheus-metrics'
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -26,9 +29,10 @@ import { systemClock } from './clock.ts'
 import { NodeError } from './errors.ts'
 import type { PeerEvent, PeerStatus } from './events.ts'
 import { parseAddress } from './host/addresses.ts'
+import { readAdmission } from './host/admission.ts'
 import { type Connector, createConnector } from './host/connector.ts'
 import { createHost, type Host } from './host/host.ts'
-import { fetchManifest } from './host/knock.ts'
+import { fetchManifest, type Knocker } from './host/knock.ts'
 import { type HttpServer, startHttp } from './http/server.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, requireFit } from './new-manifest.ts'
@@ -46,6 +50,10 @@ export interface PeerConfig {
   readonly bootstrap: readonly string[]
   /** A manifest file to start a federation from. */
   readonly manifest: string | undefined
+  /** A private federation's key file. */
+  readonly psk: string | undefined
+  /** The only peers to talk to: ids, and files of them. */
+  readonly allow: readonly string[] | undefined
   /** The only federation to join, by manifest hash or its beginning. */
   readonly federation: string | undefined
   readonly base: string | undefined
@@ -104,7 +112,8 @@ export async function runPeer(
 
     // Who we are and which federation this is.
     const key = await state.key()
-    const found = await findManifest(config, state)
+    const admission = await readAdmission(config)
+    const found = await findManifest(config, state, { key, admission })
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
     const loaded = await training.load({ engine: config.engine, threads: config.threads, base })
     emit({ event: 'engine', engine: loaded.engine, device: loaded.device, reason: loaded.reason })
@@ -131,8 +140,12 @@ export async function runPeer(
     emit({ event: 'start', round: resumed })
 
     // The network.
+    const reputation = new Reputation(systemClock)
     const host = await createHost({
       key,
+      admission,
+      opinion: (peer) => reputation.score(peer),
+      isCutOff: (peer) => reputation.isCutOff(peer),
       listen: config.listen,
       announce: config.announce,
       federation,
@@ -144,7 +157,23 @@ export async function runPeer(
       }),
     })
     closing.push(async () => host.stop())
-    const network = await joinNetwork({ config, host, key, manifest, initial, state, metrics, log, emit })
+    const network = await joinNetwork({
+      config,
+      host,
+      key,
+      manifest,
+      initial,
+      state,
+      metrics,
+      log,
+      emit,
+      admits: admission.admits,
+      blame: (peer, reason) => {
+        if (!reputation.blame(peer, reason)) return
+        log.warn({ peer, reason }, 'too many offences: cut off')
+        host.hangUp(peerIdFromString(peer)).catch(() => undefined)
+      },
+    })
     closing.push(() => network.stop())
     const addresses = host.getMultiaddrs().map(String)
     const http = await startHttp({
@@ -226,12 +255,17 @@ export async function runPeer(
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 /** From a file, from the state folder, or from a bootstrap peer; undefined: this peer starts a federation. */
-async function findManifest(config: PeerConfig, state: StateDirectory): Promise<Manifest | undefined> {
+async function findManifest(
+  config: PeerConfig,
+  state: StateDirectory,
+  knocker: Knocker,
+): Promise<Manifest | undefined> {
   const pinned = await state.manifest()
   const given = config.manifest === undefined ? undefined : await readManifest(config.manifest)
   let manifest = given ?? pinned
   if (given !== undefined && pinned !== undefined) requireSameManifest(pinned, given)
-  if (manifest === undefined && config.bootstrap.length > 0) manifest = await askBootstrap(config.bootstrap)
+  if (manifest === undefined && config.bootstrap.length > 0)
+    manifest = await askBootstrap(config.bootstrap, knocker)
   if (manifest !== undefined && config.federation !== undefined) {
     const actual = manifestHash(manifest)
     if (!actual.startsWith(config.federation.toLowerCase())) {
@@ -259,13 +293,13 @@ async function readManifest(path: string): Promise<Manifest> {
 const BOOTSTRAP_ATTEMPTS = 3
 const BOOTSTRAP_PAUSE_MS = 1000
 
-async function askBootstrap(addresses: readonly string[]): Promise<Manifest> {
+async function askBootstrap(addresses: readonly string[], knocker: Knocker): Promise<Manifest> {
   addresses.forEach(parseAddress)
   let failure: unknown
   for (let attempt = 0; attempt < BOOTSTRAP_ATTEMPTS; attempt++) {
     for (const address of addresses) {
       try {
-        return await fetchManifest(address)
+        return await fetchManifest(address, knocker)
       } catch (error) {
         failure = error
       }
@@ -360,13 +394,20 @@ async function joinNetwork(parts: {
   metrics: Metrics
   log: Logger
   emit(event: PeerEvent): void
+  admits(peer: string): boolean
+  blame(peer: string, reason: RefusalReason): void
 }): Promise<Network> {
-  const { config, host, key, manifest, initial, state, metrics, log, emit } = parts
+  const { config, host, key, manifest, initial, state, metrics, log, emit, admits, blame } = parts
   const wire = createLibp2pWire(host)
   const totals = { in: 0, out: 0 }
   const onTraffic = (kind: string, direction: 'in' | 'out', bytes: number) => {
     totals[direction] += bytes
     metrics.bytes.inc({ kind, direction }, bytes)
+  }
+  const onRefusal = (reason: RefusalReason, peer: string, detail: string) => {
+    metrics.refusals.inc({ reason })
+    log.debug({ peer, reason, detail }, 'refused')
+    blame(peer, reason)
   }
   const seed = seedOf(key)
   const exchange: Exchange = createExchange({
@@ -392,6 +433,9 @@ async function joinNetwork(parts: {
       log.warn({ peer, error: error.message }, 'peer refused')
       emit({ event: 'refused', peer, code: error.detail.code, message: error.message })
     },
+    onOffence: (peer, reason, detail) => {
+      onRefusal(reason, peer, detail)
+    },
   })
   const gossip: Gossip = createGossip({
     manifest,
@@ -407,12 +451,10 @@ async function joinNetwork(parts: {
     },
     restored: await state.ownState(initial.length),
     persist: (own) => state.saveOwnState(own),
+    admits,
     events: {
       onTraffic,
-      onRefusal: (reason, peer, detail) => {
-        metrics.refusals.inc({ reason })
-        log.debug({ peer, reason, detail }, 'refused')
-      },
+      onRefusal,
       onCopy: (author, round) => {
         log.debug({ peer: author, round }, 'copy moved on')
       },

@@ -37,6 +37,7 @@ export type RefusalReason =
   | 'rate'
   | 'old'
   | 'full'
+  | 'stranger'
   | 'hash'
   | 'length'
   | 'non-finite'
@@ -65,6 +66,8 @@ export interface GossipInit {
   readonly restored?: OwnState | undefined
   persist(state: OwnState): Promise<void>
   readonly events: GossipEvents
+  /** Whether to follow an author at all. @default everyone */
+  admits?(author: string): boolean
 }
 
 export interface MixReport {
@@ -198,6 +201,10 @@ export function createGossip(init: GossipInit): Gossip {
     }
     if (!limiter.take(from)) {
       refuse('rate', from, 'too many announcements')
+      return 'ignore'
+    }
+    if (init.admits?.(from) === false) {
+      refuse('stranger', from, 'not on our list')
       return 'ignore'
     }
     if (!(await verifyAnnouncement(signed, from, signer))) {
@@ -421,6 +428,7 @@ export function createGossip(init: GossipInit): Gossip {
           ownEpoch = Math.max(ownEpoch, announcement.epoch)
         }
         if (author === wire.self || (known !== undefined && !isNewer(announcement, known.announced))) continue
+        if (init.admits?.(author) === false) continue
         if (!(await verifyAnnouncement(signed, author, signer))) {
           refuse('signature', peer, 'bad signature on a listed copy')
           continue

@@ -8,6 +8,7 @@ import { addGenerateCommand } from './generate-command.ts'
 import { addPeerCommand } from './peer-command.ts'
 import { addPretrainCommand } from './pretrain-command.ts'
 import { addSwarmCommand } from './swarm-command.ts'
+import { addTrustCommands } from './trust-commands.ts'
 
 const program = new Command('comigs-peer')
   .description(
@@ -25,6 +26,7 @@ addPeerCommand(program)
 addSwarmCommand(program)
 addGenerateCommand(program)
 addPretrainCommand(program)
+addTrustCommands(program)
 
 try {
   await program.parseAsync()

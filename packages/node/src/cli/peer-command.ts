@@ -11,9 +11,11 @@ const LISTEN = '/ip4/0.0.0.0/tcp/0'
 
 interface Flags extends Omit<
   PeerConfig,
-  'data' | 'rounds' | 'bootstrap' | 'listen' | 'announce' | 'httpNames'
+  'data' | 'rounds' | 'bootstrap' | 'psk' | 'allow' | 'listen' | 'announce' | 'httpNames'
 > {
   readonly bootstrap?: string[]
+  readonly psk?: string
+  readonly allow?: string[]
   readonly listen?: string[]
   readonly announce?: string[]
   readonly httpNames?: string[]
@@ -35,6 +37,10 @@ export function addPeerCommand(program: Command): void {
     )
     .addOption(option('--manifest <file>', 'start (or join) the federation that this file describes'))
     .addOption(option('--federation <hash>', 'join only this federation (or what begins so)'))
+    .addOption(option('--psk <file>', "a private federation's key, as `comigs-peer psk` makes it"))
+    .addOption(
+      option('--allow <peer...>', 'talk to these peers only: ids, or files with one a line').argParser(list),
+    )
     .optionsGroup('Text:')
     .addOption(
       option('--data <path...>', 'your text: files and folders of .txt, .md, or .gz of these').argParser(
@@ -106,6 +112,8 @@ Examples:
       const config: PeerConfig = {
         ...flags,
         bootstrap: flags.bootstrap ?? [],
+        psk: flags.psk,
+        allow: flags.allow,
         listen: flags.listen ?? [LISTEN],
         announce: flags.announce ?? [],
         httpNames: flags.httpNames ?? [],

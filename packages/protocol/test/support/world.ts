@@ -43,6 +43,7 @@ export interface PeerOptions {
   readonly restored?: OwnState | undefined
   readonly clock?: Clock | undefined
   readonly signer?: Signer | undefined
+  admits?(author: string): boolean
   /** Replaces what happens when the peer writes its state. */
   persist?(state: OwnState): Promise<void>
   /** What a liar serves instead of what it holds. */
@@ -88,6 +89,7 @@ export async function startPeer(world: World, name: string, options: PeerOptions
     onTraffic: () => undefined,
     onAdmitted: (peer) => diary.push(`admitted ${peer}`),
     onRefused: (peer, error) => refusedPeers.push({ peer, error }),
+    onOffence: (peer, reason) => refusals.push({ reason, peer }),
   })
   const gossip: Gossip = createGossip({
     manifest,
@@ -108,6 +110,7 @@ export async function startPeer(world: World, name: string, options: PeerOptions
       return seeded(hashCode(`${name}/${purpose}`) + counter)
     },
     restored: options.restored,
+    ...(options.admits === undefined ? {} : { admits: options.admits }),
     persist: async (state) => {
       diary.push('persist')
       await options.persist?.(state)
