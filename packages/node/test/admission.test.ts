@@ -45,9 +45,8 @@ describe('readAdmission', () => {
   })
 
   it('admits who is named, or stands in a file that is', async () => {
-    const [a, b, c, d] = await Promise.all(
-      [newKey(), newKey(), newKey(), newKey()].map(async (k) => idOf(await k)),
-    )
+    const keys = await Promise.all(Array.from({ length: 4 }, newKey))
+    const [a, b, c, d] = keys.map(idOf)
     const list = await file('list', `# friends\n${b!}  # Bob\n\n  ${c!}\n`)
     const { admits } = await readAdmission({ psk: undefined, allow: [a!, list] })
     expect([a, b, c, d].map((peer) => admits(peer!))).toEqual([true, true, true, false])

@@ -96,6 +96,15 @@ export function createExchange(init: ExchangeInit): Exchange {
     const all = [...uploads.values()].reduce((sum, count) => sum + count, 0)
     return all < LIMITS.uploads && (uploads.get(peer) ?? 0) < LIMITS.uploadsPerPeer
   }
+  /** @returns gives the place back */
+  const takePlace = (peer: string) => {
+    uploads.set(peer, (uploads.get(peer) ?? 0) + 1)
+    return () => {
+      const left = uploads.get(peer)! - 1
+      if (left > 0) uploads.set(peer, left)
+      else uploads.delete(peer)
+    }
+  }
   const requests = new RateLimiter(clock, LIMITS.requestBurst, LIMITS.requestIntervalMs, 4 * LIMITS.copies)
 
   const ownHello = (): Uint8Array =>
@@ -153,12 +162,11 @@ export function createExchange(init: ExchangeInit): Exchange {
         init.onOffence(peer, 'rate', `too many requests (${kind})`)
         throw new Error('too many requests')
       }
-      let uploading = false // only a body takes a place
+      let giveBack = (): void => undefined
       try {
         await reply(stream, clock, maxRequestBytes, (message) => {
           const made = answer(message, peer)
-          uploading = made.body !== undefined
-          if (uploading) uploads.set(peer, (uploads.get(peer) ?? 0) + 1)
+          if (made.body !== undefined) giveBack = takePlace(peer)
           init.onTraffic(kind, 'in', message.byteLength)
           init.onTraffic(kind, 'out', made.header.byteLength + (made.body?.byteLength ?? 0))
           return made
@@ -167,18 +175,14 @@ export function createExchange(init: ExchangeInit): Exchange {
         if (isMalformed(error)) init.onOffence(peer, 'malformed', `${kind}: ${error.message}`)
         throw error
       } finally {
-        const running = uploads.get(peer)
-        if (uploading && running !== undefined) {
-          if (running > 1) uploads.set(peer, running - 1)
-          else uploads.delete(peer)
-        }
+        giveBack()
       }
     })
 
   const servePayload = (message: Uint8Array, peer: string): Reply => {
     const refuse = (status: Status): Reply => ({ header: PayloadAnswer.encode({ status, length: 0 }) })
-    if (!admitted.has(peer)) return refuse(Status.WRONG_FEDERATION)
     const { hash, offset } = decoded('payload request', () => PayloadRequest.decode(message))
+    if (!admitted.has(peer)) return refuse(Status.WRONG_FEDERATION)
     const payload = holdings.payload(hash)
     if (payload === undefined) return refuse(Status.NOT_FOUND)
     if (offset > payload.byteLength) return refuse(Status.BAD_REQUEST)
@@ -191,8 +195,8 @@ export function createExchange(init: ExchangeInit): Exchange {
     const refuse = (status: Status): Reply => ({
       header: CopyAnswer.encode({ status, length: 0, announcements: [] }),
     })
-    if (!admitted.has(peer)) return refuse(Status.WRONG_FEDERATION)
     const { author } = decoded('copy request', () => CopyRequest.decode(message))
+    if (!admitted.has(peer)) return refuse(Status.WRONG_FEDERATION)
     if (author === '') {
       const announcements = holdings.announcements().slice(0, LIMITS.copies)
       return { header: CopyAnswer.encode({ status: Status.OK, length: 0, announcements }) }
