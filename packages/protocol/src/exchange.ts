@@ -74,6 +74,8 @@ export interface Exchange {
    * @throws ProtocolError `MANIFEST_MISMATCH`, `MANIFEST_INVALID` and what `ask` throws
    */
   hello(peer: string): Promise<Manifest>
+  /** How far a peer's clock was ahead of ours at its last answer to our hello; undefined when it did not tell. */
+  skewMs(peer: string): number | undefined
   /** @throws ProtocolError `PEER_REFUSED`, `PAYLOAD_WRONG_HASH`, `PAYLOAD_WRONG_LENGTH` and what `ask` throws */
   fetchPayload(peer: string, hash: Uint8Array, length: number): Promise<Uint8Array>
   /** The bytes are not verified: the announcement that comes with them says what their hash must be. */
@@ -90,6 +92,8 @@ export function createExchange(init: ExchangeInit): Exchange {
   const { wire, clock, holdings } = init
   const ours = init.manifest === undefined ? undefined : encodeManifest(init.manifest)
   const admitted = new Set<string>()
+  /** Of peers with a connection that we greeted. */
+  const skews = new Map<string, number>()
   /** Running uploads, by peer. */
   const uploads = new Map<string, number>()
   const mayUpload = (peer: string): boolean => {
@@ -112,6 +116,7 @@ export function createExchange(init: ExchangeInit): Exchange {
       version: PROTOCOL_VERSION,
       manifest: ours ?? new Uint8Array(),
       addresses: init.addresses().slice(0, LIMITS.exchangedAddresses),
+      time: clock.now(),
     })
 
   /** Compares what the other side said with ours; admits or refuses it. */
@@ -248,11 +253,17 @@ export function createExchange(init: ExchangeInit): Exchange {
     },
 
     admitted: () => [...admitted],
-    forget: (peer) => void admitted.delete(peer),
+    forget(peer) {
+      admitted.delete(peer)
+      skews.delete(peer)
+    },
+    skewMs: (peer) => skews.get(peer),
 
     async hello(peer) {
+      const asked = clock.now()
       const { header } = await request(peer, 'hello', ownHello(), () => 0)
       const theirs = decoded('hello', () => Hello.decode(header))
+      if (theirs.time !== undefined) skews.set(peer, theirs.time - (asked + clock.now()) / 2)
       const manifest = meet(peer, theirs)
       if (manifest !== undefined) return manifest
       if (init.manifest !== undefined) return init.manifest // the peer is a joiner without one

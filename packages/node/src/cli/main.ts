@@ -4,6 +4,7 @@ import { Command, type Option } from 'commander'
 import pc from 'picocolors'
 import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
 import { VERSION } from '../version.ts'
+import { addDoctorCommand } from './doctor-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
 import { addPeerCommand } from './peer-command.ts'
 import { addPretrainCommand } from './pretrain-command.ts'
@@ -24,6 +25,7 @@ const program = new Command('comigs-peer')
   )
 addPeerCommand(program)
 addSwarmCommand(program)
+addDoctorCommand(program)
 addGenerateCommand(program)
 addPretrainCommand(program)
 addTrustCommands(program)

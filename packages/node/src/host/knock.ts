@@ -12,6 +12,7 @@ import type { PrivateKey } from '@libp2p/interface'
 import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
+import type { Multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { systemClock } from '../clock.ts'
 import { NodeError } from '../errors.ts'
@@ -20,6 +21,8 @@ import type { Admission } from './admission.ts'
 import { createGater } from './gater.ts'
 
 const TIMEOUT_MS = 10_000
+/** Peers tell each other where they see each other right after they have met. */
+const IDENTIFY_MS = 1000
 
 /** How being off the other's list looks from here: it says nothing, and the connection is gone. */
 const HUNG_UP = {
@@ -33,11 +36,26 @@ export interface Knocker {
   readonly admission: Admission
 }
 
+/** What a short visit to a peer tells. */
+export interface Visit {
+  readonly peer: string
+  readonly manifest: Manifest
+  /** How far its clock is ahead of ours. */
+  readonly skewMs: number | undefined
+  /** Where it sees us come from; undefined when it does not say so in time. */
+  readonly observed: Multiaddr | undefined
+}
+
+/** Asks a bootstrap peer for its federation's manifest. */
+export const fetchManifest = async (address: string, knocker: Knocker): Promise<Manifest> =>
+  (await knock(address, knocker)).manifest
+
 /**
- * Asks a bootstrap peer for its federation's manifest, over a connection of its own that is closed again.
- * @throws NodeError `ADDRESS_MALFORMED`, `BOOTSTRAP_FAILED` saying how far it came; ProtocolError `MANIFEST_INVALID`
+ * Introduces us to a bootstrap peer over a connection of its own, which is closed again.
+ * @throws NodeError `ADDRESS_MALFORMED`, `BOOTSTRAP_FAILED` saying how far it came; ProtocolError `MANIFEST_INVALID`,
+ *   `MANIFEST_MISMATCH` when it speaks another version
  */
-export async function fetchManifest(address: string, { key, admission }: Knocker): Promise<Manifest> {
+export async function knock(address: string, { key, admission }: Knocker): Promise<Visit> {
   const target = parseAddress(address)
   const { psk, admits } = admission
   const host = await createLibp2p({
@@ -49,6 +67,10 @@ export async function fetchManifest(address: string, { key, admission }: Knocker
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     services: { identify: identify() },
+  })
+  const { promise: observed, resolve: see } = Promise.withResolvers<Multiaddr | undefined>()
+  host.addEventListener('peer:identify', ({ detail }) => {
+    see(detail.observedAddr)
   })
   let isConnected = false
   try {
@@ -65,7 +87,12 @@ export async function fetchManifest(address: string, { key, admission }: Knocker
       onRefused: () => undefined,
       onOffence: () => undefined,
     })
-    return await exchange.hello(connection.remotePeer.toString())
+    const peer = connection.remotePeer.toString()
+    const manifest = await exchange.hello(peer)
+    void systemClock.sleep(IDENTIFY_MS).then(() => {
+      see(undefined)
+    })
+    return { peer, manifest, skewMs: exchange.skewMs(peer), observed: await observed }
   } catch (error) {
     if (isProtocolError(error) && error.detail.code !== 'PEER_UNREACHABLE') throw error
     const { detail } = unreachable(address, error)
