@@ -163,7 +163,11 @@ describe('over TCP', () => {
   ] as const)('a joiner %s is told only that it is refused', async (_, ours, theirs) => {
     const a = await start(ours)
     const knocking = fetchManifest(address(a).toString(), { key: await newKey(), admission: theirs })
-    expect(await refusal(knocking)).toMatchObject({ code: 'BOOTSTRAP_FAILED', stage: 'handshake' })
+    // To who has no key, the other's random bytes may look like the beginning of a long message: then time runs out.
+    expect(await refusal(knocking)).toMatchObject({
+      code: 'BOOTSTRAP_FAILED',
+      stage: expect.stringMatching(/^(dial|handshake)$/),
+    })
     expect(a.getPeers()).toEqual([])
   })
 })

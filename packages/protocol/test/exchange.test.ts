@@ -117,6 +117,27 @@ describe('hello', () => {
     expect([...alice.admitted, ...bob.admitted]).toEqual([])
   })
 
+  it('tells how far the clock of the other is ahead, half-way between question and answer', async () => {
+    const { network, clock, alice } = await two()
+    const late = async function* () {
+      await clock.sleep(400)
+      const time = clock.now() + 5000
+      yield frame(Hello.encode({ version: 1, manifest: encodeManifest(MANIFEST), addresses: [], time }))
+    }
+    await answerWith(network, 'bob', PROTOCOLS.hello, late)
+    expect(alice.exchange.skewMs('bob')).toBe(undefined)
+    await clock.run(alice.exchange.hello('bob'))
+    expect(alice.exchange.skewMs('bob')).toBe(5200)
+    alice.exchange.forget('bob')
+    expect(alice.exchange.skewMs('bob')).toBe(undefined)
+  })
+
+  it('knows nothing of the clock of a peer that does not tell', async () => {
+    const { clock, alice } = await answered('hello', hello(encodeManifest(MANIFEST)))
+    await clock.run(alice.exchange.hello('bob'))
+    expect(alice.exchange.skewMs('bob')).toBe(undefined)
+  })
+
   it('gives a joiner the manifest, without admitting it', async () => {
     const { alice, bob, hello } = await two({ alice: { manifest: null } })
     expect(await hello()).toEqual(MANIFEST)
