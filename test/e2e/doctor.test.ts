@@ -94,7 +94,7 @@ describe('the doctor', () => {
     })
     afterAll(() => server.close())
 
-    it.each([
+    it.each<[string, () => string, number, Finding['status'][]]>([
       ['that is none', () => 'localhost:4001', 2, ['fail', 'skipped', 'skipped', 'skipped']],
       ['where nobody is', () => '/ip4/127.0.0.1/tcp/1', 5, ['warn', 'fail', 'skipped', 'skipped']],
       ['where somebody else is', () => `/ip4/127.0.0.1/tcp/${port}`, 5, ['warn', 'ok', 'fail', 'skipped']],
@@ -104,7 +104,7 @@ describe('the doctor', () => {
         5,
         ['ok', 'ok', 'fail', 'skipped'],
       ],
-    ] as const)('%s says how far it came, and what to do', async (_, at, exit, expected) => {
+    ])('%s says how far it came, and what to do', async (_, at, exit, expected) => {
       const { code, statuses, of } = await examined('--bootstrap', at())
       const steps = ['address', 'dial', 'handshake', 'protocol'] as const
       expect(steps.map((step) => statuses[step])).toEqual(expected)

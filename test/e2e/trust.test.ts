@@ -9,7 +9,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { createHost, type Host } from '../../packages/node/src/host/host.ts'
+import type { PeerEvent } from '../../packages/node/src/events.ts'
+import { forRounds, newManifest } from '../../packages/node/src/new-manifest.ts'
 import { Hello } from '../../packages/protocol/src/pb/messages.ts'
+import { epsilonSpent } from '../../packages/protocol/src/privacy.ts'
 import { PeerProcess, peerArguments, runCli } from './support/peer-process.ts'
 import { writeTinyBase } from './support/tiny-base.ts'
 
@@ -147,5 +150,40 @@ describe('a hostile peer over TCP', () => {
     const { code, message } = await peer.waitFor('refused')
     expect(code).toBe('MANIFEST_MISMATCH')
     expect(message).toContain('"comigs" is 2 there and 1 here')
+  })
+})
+
+describe('differential privacy', () => {
+  it('is spent round by round, told, and remembered over a restart', async () => {
+    const made = await newManifest(base, {
+      name: 'private',
+      seed: 1,
+      schedule: forRounds(50),
+      codec: { values: 'int8' },
+      robust: true,
+    })
+    const file = join(folder, 'private.json')
+    await writeFile(file, JSON.stringify({ ...made, privacy: { clip: 0.5, noise: 2 } }))
+    const state = freshState()
+    const args = (rounds: number) => [
+      ...peerArguments('fr', base, state, ['--manifest', file]),
+      ...['--rounds', String(rounds), '--json', '--listen', '/ip4/127.0.0.1/tcp/0'],
+    ]
+    const epsilons = async (rounds: number) => {
+      const { code, stdout } = await runCli(args(rounds))
+      expect(code).toBe(0)
+      const events = stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as PeerEvent)
+      return events.flatMap((event) => (event.event === 'round' ? [event.epsilon] : []))
+    }
+    expect(await epsilons(2)).toEqual([1, 2].map((releases) => epsilonSpent(releases, 2)))
+    expect(await epsilons(4)).toEqual([3, 4].map((releases) => epsilonSpent(releases, 2)))
+    // Who cannot say how much was spent does not go on as if nothing was.
+    await writeFile(join(state, 'privacy.json'), '{}')
+    const { code, stderr } = await runCli(args(5))
+    expect(code).toBe(7)
+    expect(stderr).toContain('privacy.json')
   })
 })

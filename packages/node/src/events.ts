@@ -20,6 +20,8 @@ export interface RoundEvent {
     readonly ageRounds: number
   }[]
   readonly consensusDistance: number | undefined
+  /** Differential privacy spent so far, at delta 1e-5. */
+  readonly epsilon: number | undefined
   /** Mean router weight of expert 0, by layer. */
   readonly generalistShare: readonly number[]
   readonly seconds: number

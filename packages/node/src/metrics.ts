@@ -56,6 +56,10 @@ export function createMetrics() {
     ),
     copyAge: gauge('comigs_copy_age_rounds', 'Age of the followed copies in own rounds', ['quantile']),
     consensusDistance: gauge('comigs_consensus_distance_ratio', '|x - m| / |m - init| before mixing'),
+    epsilon: gauge(
+      'comigs_privacy_epsilon',
+      'Differential privacy spent so far, at delta 1e-5; 0 where the federation asks for none',
+    ),
     connectedPeers: gauge('comigs_connected_peers', 'Peers with an open connection'),
     bytes: counter(
       'comigs_traffic_bytes_total',

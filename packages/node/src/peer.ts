@@ -7,11 +7,13 @@ import {
   createLibp2pWire,
   createSigner,
   decodeManifest,
+  epsilonSpent,
   type Exchange,
   type Gossip,
   type Manifest,
   manifestHash,
   type MixReport,
+  privatised,
   ProtocolError,
   type RefusalReason,
   Reputation,
@@ -37,6 +39,7 @@ import { type HttpServer, startHttp } from './http/server.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, requireFit } from './new-manifest.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
+import { secureRandom } from './secure-random.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
 import { VERSION } from './version.ts'
@@ -212,6 +215,7 @@ export async function runPeer(
       evaluateEvery: config.evaluateEvery,
       evaluateBatches: config.evaluateBatches,
       waitShare: WAIT_SHARE,
+      protect: await protection(manifest, state, config.strategy),
       checkpoint: async (round) => {
         await state.saveCheckpoint(
           await training.checkpoint({ round: String(round), experts: String(config.experts) }),
@@ -234,7 +238,8 @@ export async function runPeer(
     metrics.loss.set({ split: 'test' }, test.loss)
     metrics.perplexity.set({ split: 'test' }, test.perplexity)
     // Alone to the end, a local peer tells its generalist once, so that how far peers are apart can be measured.
-    if (config.strategy === 'local') await network.gossip.begin(await training.shared(), config.rounds)
+    if (config.strategy === 'local' && manifest.privacy === undefined)
+      await network.gossip.begin(await training.shared(), config.rounds)
     emit({ event: 'result', test, baseTest, bytes: network.bytes() })
     if (!config.stay) return
     emit({ event: 'staying' })
@@ -550,6 +555,22 @@ async function scrape(
   return metrics.registry.metrics()
 }
 
+/** Differential privacy as the manifest asks for it. Alone, a peer tells nothing that would need it. */
+async function protection(
+  { privacy }: Manifest,
+  state: StateDirectory,
+  strategy: Strategy,
+): Promise<Parameters<typeof runRounds>[0]['protect']> {
+  if (privacy === undefined || strategy === 'local') return undefined
+  const random = secureRandom()
+  let releases = await state.releases()
+  return async (start, trained) => {
+    // Counted before it is told: a crash in between costs some of the promise, and breaks none of it.
+    await state.saveReleases(++releases)
+    return { x: privatised(start, trained, privacy, random), epsilon: epsilonSpent(releases, privacy.noise) }
+  }
+}
+
 function record(metrics: Metrics, report: RoundReport, gossip: Gossip): void {
   const { experts, routers, exchange, validation, seconds } = report
   metrics.round.set(report.round)
@@ -569,6 +590,7 @@ function record(metrics: Metrics, report: RoundReport, gossip: Gossip): void {
     metrics.loss.set({ split: 'valid' }, validation.loss)
     metrics.perplexity.set({ split: 'valid' }, validation.perplexity)
   }
+  if (report.epsilon !== undefined) metrics.epsilon.set(report.epsilon)
   if (exchange !== undefined) {
     metrics.mixedPeers.set(exchange.mixedWith.length)
     for (const reason of ['stale', 'muted'] as const) {
@@ -604,6 +626,7 @@ function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; rec
     muted: exchange?.leftOut.filter(({ reason }) => reason === 'muted').map(({ peer }) => peer) ?? [],
     neighbours: gossip.neighbours(),
     consensusDistance: exchange?.consensusDistance,
+    epsilon: report.epsilon,
     generalistShare: experts.routerScores.map((scores) => scores[0]!),
     seconds: seconds.total,
     bytes,

@@ -50,6 +50,8 @@ const manifestSchema = z.strictObject({
   }),
   /** Whether what a neighbour says is bounded before it is mixed in. Off only where all peers are trusted. */
   robust: z.boolean(),
+  /** Local differential privacy: a round's update is clipped to this norm, and noise of so many times it is added. */
+  privacy: z.strictObject({ clip: z.number().positive(), noise: z.number().positive() }).optional(),
 })
 
 /** What defines a federation. Its hash names the topics and is the first thing two peers compare. */

@@ -4,6 +4,7 @@ import type { PrivateKey } from '@libp2p/interface'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import writeFileAtomic from 'write-file-atomic'
+import { z } from 'zod'
 import { NodeError } from '../errors.ts'
 
 /** Addresses of peers met before, by peer id. */
@@ -27,6 +28,9 @@ export interface StateDirectory {
   saveOwnState(state: OwnState): Promise<void>
   knownPeers(): Promise<KnownPeers>
   saveKnownPeers(peers: KnownPeers): Promise<void>
+  /** Rounds whose update left this machine under differential privacy. */
+  releases(): Promise<number>
+  saveReleases(count: number): Promise<void>
   /** Lets another process use the folder. */
   release(): Promise<void>
 }
@@ -131,6 +135,16 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
       return ((await json('peers.json')) ?? {}) as KnownPeers
     },
     saveKnownPeers: (peers) => write('peers.json', `${JSON.stringify(peers, null, 2)}\n`),
+
+    async releases() {
+      const stored = await json('privacy.json')
+      if (stored === undefined) return 0
+      const parsed = z.strictObject({ releases: z.number().int().nonnegative() }).safeParse(stored)
+      // Not 0: nobody may believe that nothing was spent.
+      if (!parsed.success) throw unusable(at('privacy.json'), 'it does not say how many rounds were told')
+      return parsed.data.releases
+    },
+    saveReleases: (releases) => write('privacy.json', `${JSON.stringify({ releases })}\n`),
 
     release: () => rm(at('pid'), { force: true }),
   }
