@@ -1,0 +1,289 @@
+import { equals } from 'uint8arrays/equals'
+import { type Codec, requireFinite } from './codec/codec.ts'
+import { ProtocolError } from './errors.ts'
+import { type Direction, sha256 } from './exchange.ts'
+import { type RefusalReason, reasonOf } from './gossip.ts'
+import { LIMITS } from './limits.ts'
+import { PROTOCOL_VERSION } from './manifest.ts'
+import { AverageDone, AverageHeader, Status } from './pb/messages.ts'
+import { RateLimiter } from './rate-limiter.ts'
+import { converse, type Dialogue, openWithin } from './stream.ts'
+import type { Clock, Random, Wire } from './wire.ts'
+
+export interface AveragingInit {
+  /** y(0): what is exchanged is the distance from it, so that rounding is relative to what was learnt. */
+  readonly initial: Float32Array
+  /**
+   * How it is written down: float16, or int8, which is unbiased and half as long. What int8's rounding adds is 0.6 % of
+   * the distance from y(0); the next mixture in the cell averages over it.
+   */
+  readonly codec: Codec
+  readonly wire: Wire
+  readonly clock: Clock
+  readonly random: Random
+  /** Whether a peer is of our federation; only those are answered. */
+  isAdmitted(peer: string): boolean
+  /** Peers outside of our cell; only these are asked. None while there is only one cell. */
+  outsiders(): readonly string[]
+  readonly events: {
+    onTraffic(kind: 'average', direction: Direction, bytes: number): void
+    onRefusal(reason: RefusalReason, peer: string, detail: string): void
+  }
+}
+
+/** What came of an exchange. */
+export interface Averaged {
+  readonly peer: string
+  /** To be added to x. */
+  readonly increment: Float32Array
+}
+
+export const AVERAGE_PROTOCOL = `/comigs/${PROTOCOL_VERSION}/average`
+
+/**
+ * Pairwise gossip averaging (Boyd et al. 2006) between cells: once a round with one peer outside our own, asked or asking.
+ * Both sides send x as it stood when their round began; each adds half the difference to its x at its next round
+ * boundary. Both compute it from both vectors as they were written down, so that what one gains the other loses, exactly.
+ */
+export interface Averaging {
+  start(): Promise<void>
+  stop(): Promise<void>
+  /** A round begins with `x`. Returns at once; what comes of it is there when the round's training is done. */
+  offer(x: Float32Array): void
+  /** What came since it was last asked; undefined for nothing. */
+  take(): Averaged | undefined
+}
+
+/** A peer that is busy is not waited for. With 4 tries, 19 of 20 find one that is not. */
+const TRIES = 4
+/** When in a round we ask, as a share of its length: at random, for if all ask at once all find the others busy. */
+const SPREAD = 0.5
+const FIRST_SPREAD_MS = 1000
+const LONGEST_SPREAD_MS = 60_000
+/** Exchanges that one peer may begin with us: a few, then one in so long. */
+const BURST = 4
+const INTERVAL_MS = 5000
+
+/** A round's x, as it is written down. */
+interface Offer {
+  readonly values: Float32Array
+  readonly payload: Uint8Array
+  readonly hash: Uint8Array
+}
+
+export function createAveraging(init: AveragingInit): Averaging {
+  const { initial, codec, wire, clock, random, events } = init
+  const payloadBytes = codec.byteLength(initial.length)
+  const stopped = new AbortController()
+  const limiter = new RateLimiter(clock, BURST, INTERVAL_MS, 4 * LIMITS.copies)
+  /** Written down when it is first needed. */
+  let offered: (() => Offer) | undefined
+  let offeredAt: number | undefined
+  let state: 'free' | 'under way' | 'done' = 'done'
+  let result: Averaged | undefined
+
+  const refuse = (error: unknown, peer: string) => {
+    events.onRefusal(reasonOf(error), peer, error instanceof Error ? error.message : String(error))
+  }
+
+  /** Runs an exchange in the round's place, which nobody else gets meanwhile. */
+  const inPlace = async (exchange: () => Promise<Averaged | undefined>): Promise<boolean> => {
+    state = 'under way'
+    try {
+      const averaged = await exchange()
+      result = averaged ?? result
+      state = averaged === undefined ? 'free' : 'done'
+      return averaged !== undefined
+    } catch (error) {
+      state = 'free'
+      throw error
+    }
+  }
+
+  const ask = (peer: string, ours: Offer) =>
+    inPlace(async () => {
+      const stream = await openWithin(wire, clock, peer, AVERAGE_PROTOCOL, stopped.signal)
+      try {
+        return await converse(stream, clock, peer, 'averaging', async (dialogue) => {
+          const { say, hear } = counted(dialogue)
+          say(headerOf(ours))
+          const header = readHeader(await hear())
+          if (header.status === Status.BUSY) return undefined
+          requireHeader(peer, header)
+          sayPayload(say, ours)
+          return finish(peer, ours, header.hash, { say, hear })
+        })
+      } finally {
+        await stream.close().catch(() => undefined)
+      }
+    })
+
+  const finish = async (
+    peer: string,
+    ours: Offer,
+    hash: Uint8Array,
+    { say, hear }: Dialogue,
+  ): Promise<Averaged> => {
+    const theirs = await hearPayload(peer, hash, hear)
+    say(AverageDone.encode({ status: Status.OK }))
+    // Nothing changes here before the other side has said that it has everything, too.
+    requireDone(await hear())
+    return { peer, increment: theirs.map((value, k) => 0.5 * (value - ours.values[k]!)) }
+  }
+
+  const counted = ({ say, hear }: Dialogue): Dialogue => ({
+    say(frame) {
+      events.onTraffic('average', 'out', frame.byteLength)
+      say(frame)
+    },
+    async hear() {
+      const frame = await hear()
+      events.onTraffic('average', 'in', frame.byteLength)
+      return frame
+    },
+  })
+
+  const headerOf = ({ payload, hash }: Offer): Uint8Array =>
+    AverageHeader.encode({ status: Status.OK, length: payload.byteLength, hash })
+
+  const requireHeader = (peer: string, { status, length }: AverageHeader): void => {
+    if (status !== Status.OK)
+      throw new ProtocolError({ code: 'PEER_REFUSED', peer, what: 'averaging', status })
+    if (length === payloadBytes) return
+    throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected: payloadBytes, actual: length })
+  }
+
+  const sayPayload = (say: Dialogue['say'], { payload }: Offer): void => {
+    for (let at = 0; at < payload.byteLength; at += LIMITS.frameBytes)
+      say(payload.subarray(at, at + LIMITS.frameBytes))
+  }
+
+  const hearPayload = async (
+    peer: string,
+    hash: Uint8Array,
+    hear: Dialogue['hear'],
+  ): Promise<Float32Array> => {
+    const payload = new Uint8Array(payloadBytes)
+    for (let at = 0; at < payloadBytes;) {
+      const frame = await hear()
+      if (frame.byteLength === 0) throw malformed('an empty frame')
+      const actual = at + frame.byteLength
+      if (actual > payloadBytes)
+        throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected: payloadBytes, actual })
+      payload.set(frame, at)
+      at = actual
+    }
+    if (!equals(sha256(payload), hash)) {
+      const hashes = { expected: 'the announced', actual: 'another' }
+      throw new ProtocolError({ code: 'PAYLOAD_WRONG_HASH', peer, ...hashes })
+    }
+    const values = codec.decode(payload, initial.length)
+    requireFinite(values)
+    return values
+  }
+
+  /** Asks one after the other, until one has time or somebody asked us. */
+  const seek = async (written: () => Offer, spreadMs: number): Promise<void> => {
+    await clock.sleep(random() * spreadMs, stopped.signal)
+    const candidates = shuffled(init.outsiders(), random).slice(0, TRIES)
+    for (const peer of candidates) {
+      if (state !== 'free' || stopped.signal.aborted) return
+      try {
+        if (await ask(peer, written())) return
+      } catch (error) {
+        refuse(error, peer)
+      }
+    }
+  }
+
+  return {
+    async start() {
+      await wire.handle(AVERAGE_PROTOCOL, async (stream, peer) => {
+        const decline = (status: Status) =>
+          converse(stream, clock, peer, 'averaging', async ({ say }) => {
+            say(AverageHeader.encode({ status, length: 0, hash: new Uint8Array() }))
+          })
+        if (!init.isAdmitted(peer)) return decline(Status.WRONG_FEDERATION)
+        const written = offered
+        if (state !== 'free' || written === undefined || !limiter.take(peer)) return decline(Status.BUSY)
+        try {
+          await inPlace(() =>
+            converse(stream, clock, peer, 'averaging', async (dialogue) => {
+              const { say, hear } = counted(dialogue)
+              const header = readHeader(await hear())
+              requireHeader(peer, header)
+              const ours = written()
+              say(headerOf(ours))
+              sayPayload(say, ours)
+              return finish(peer, ours, header.hash, { say, hear })
+            }),
+          )
+        } catch (error) {
+          refuse(error, peer)
+        }
+      })
+    },
+
+    async stop() {
+      stopped.abort()
+      await wire.unhandle(AVERAGE_PROTOCOL)
+    },
+
+    offer(x) {
+      const now = clock.now()
+      const spreadMs = offeredAt === undefined ? FIRST_SPREAD_MS : SPREAD * (now - offeredAt)
+      offeredAt = now
+      // Should the last round's exchange still be under way, this round goes without.
+      if (state === 'under way') return
+      state = 'free'
+      const written = once(() => {
+        const difference = x.map((value, k) => value - initial[k]!)
+        const payload = codec.encode(difference, random)
+        return { values: codec.decode(payload, x.length), payload, hash: sha256(payload) }
+      })
+      offered = written
+      void seek(written, Math.min(spreadMs, LONGEST_SPREAD_MS))
+    },
+
+    take() {
+      const taken = result
+      result = undefined
+      return taken
+    },
+  }
+}
+
+const malformed = (reason: string, cause?: unknown) =>
+  new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'averaging message', reason }, { cause })
+
+function readHeader(frame: Uint8Array): AverageHeader {
+  try {
+    return AverageHeader.decode(frame)
+  } catch (error) {
+    throw malformed('not a header', error)
+  }
+}
+
+function requireDone(frame: Uint8Array): void {
+  try {
+    if (AverageDone.decode(frame).status === Status.OK) return
+  } catch (error) {
+    throw malformed('not a "done"', error)
+  }
+  throw malformed('it is not done')
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined
+  return () => (made ??= { value: make() }).value
+}
+
+/** Fisher and Yates. */
+function shuffled<T>(items: readonly T[], random: Random): T[] {
+  const order = [...items]
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1))
+    ;[order[i], order[j]] = [order[j]!, order[i]!]
+  }
+  return order
+}
