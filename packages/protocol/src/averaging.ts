@@ -125,9 +125,10 @@ export function createAveraging(init: AveragingInit): Averaging {
     { say, hear }: Dialogue,
   ): Promise<Averaged> => {
     const theirs = await hearPayload(peer, hash, hear)
-    say(AverageDone.encode({ status: Status.OK }))
-    // Nothing changes here before the other side has said that it has everything, too.
-    requireDone(await hear())
+    say(AverageDone.encode({ hash }))
+    // Nothing changes here before the other side has said that it has everything, too. (Should exactly this last message
+    // get lost, only the other side moves: no protocol can exclude that.)
+    requireDone(await hear(), ours.hash)
     return { peer, increment: theirs.map((value, k) => 0.5 * (value - ours.values[k]!)) }
   }
 
@@ -264,9 +265,9 @@ function readHeader(frame: Uint8Array): AverageHeader {
   }
 }
 
-function requireDone(frame: Uint8Array): void {
+function requireDone(frame: Uint8Array, hash: Uint8Array): void {
   try {
-    if (AverageDone.decode(frame).status === Status.OK) return
+    if (equals(AverageDone.decode(frame).hash, hash)) return
   } catch (error) {
     throw malformed('not a "done"', error)
   }

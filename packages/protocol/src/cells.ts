@@ -56,7 +56,7 @@ export function mayBelong(cell: Cell, position: string): boolean {
   return flips <= MOST_FLIPS
 }
 
-/** Every cell that a peer can ever belong to: 697. What is said about others need not be remembered. */
+/** Every cell that a peer can ever belong to: 833. What is said about others need not be remembered. */
 export function possibleCells(position: string): Cell[] {
   const cells: Cell[] = ['']
   const grow = (cell: Cell, flips: number): void => {

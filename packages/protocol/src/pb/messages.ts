@@ -1043,7 +1043,7 @@ export namespace AverageHeader {
 }
 
 export interface AverageDone {
-  status: Status
+  hash: Uint8Array
 }
 
 export namespace AverageDone {
@@ -1057,9 +1057,9 @@ export namespace AverageDone {
             w.fork()
           }
 
-          if (obj.status != null && __StatusValues[obj.status] !== 0) {
-            w.uint32(8)
-            Status.codec().encode(obj.status, w)
+          if (obj.hash != null && obj.hash.byteLength > 0) {
+            w.uint32(10)
+            w.bytes(obj.hash)
           }
 
           if (opts.lengthDelimited !== false) {
@@ -1068,7 +1068,7 @@ export namespace AverageDone {
         },
         (reader, length, opts = {}) => {
           const obj: any = {
-            status: Status.OK,
+            hash: uint8ArrayAlloc(0),
           }
 
           const end = length == null ? reader.len : reader.pos + length
@@ -1078,7 +1078,7 @@ export namespace AverageDone {
 
             switch (tag >>> 3) {
               case 1: {
-                obj.status = Status.codec().decode(reader)
+                obj.hash = reader.bytes()
                 break
               }
               default: {

@@ -191,7 +191,9 @@ export class MemoryNetwork {
   opening: (from: string, to: string) => Promise<void> = async () => undefined
 
   wire(self: string): Wire {
+    // Made anew where a peer comes back after it was killed.
     const handlers = () => entry(this.#handlers, self, () => new Map<string, Handler>())
+    handlers()
     return {
       self,
       connected: () => [...(this.#connected.get(self) ?? [])].sort(),
