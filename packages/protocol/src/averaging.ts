@@ -31,9 +31,9 @@ export interface AveragingInit {
   }
 }
 
-/** What came of an exchange. */
+/** What came of a round's exchanges. */
 export interface Averaged {
-  readonly peer: string
+  readonly peers: readonly string[]
   /** To be added to x. */
   readonly increment: Float32Array
 }
@@ -41,7 +41,7 @@ export interface Averaged {
 export const AVERAGE_PROTOCOL = `/comigs/${PROTOCOL_VERSION}/average`
 
 /**
- * Pairwise gossip averaging (Boyd et al. 2006) between cells: once a round with one peer outside our own, asked or asking.
+ * Pairwise gossip averaging (Boyd et al. 2006) between cells: once a round we ask a peer outside our own, and answer one.
  * Both sides send x as it stood when their round began; each adds half the difference to its x at its next round
  * boundary. Both compute it from both vectors as they were written down, so that what one gains the other loses, exactly.
  */
@@ -54,15 +54,18 @@ export interface Averaging {
   take(): Averaged | undefined
 }
 
-/** A peer that is busy is not waited for. With 4 tries, 19 of 20 find one that is not. */
-const TRIES = 4
-/** When in a round we ask, as a share of its length: at random, for if all ask at once all find the others busy. */
+/** A peer that has answered somebody in its round already is not waited for: we try another. */
+const TRIES = 8
+/** When in a round we ask, as a share of its length: at random, so that not all ask at once. */
 const SPREAD = 0.5
 const FIRST_SPREAD_MS = 1000
 const LONGEST_SPREAD_MS = 60_000
 /** Exchanges that one peer may begin with us: a few, then one in so long. */
 const BURST = 4
 const INTERVAL_MS = 5000
+
+type Role = 'asking' | 'answering'
+type Place = 'free' | 'in use' | 'used'
 
 /** A round's x, as it is written down. */
 interface Offer {
@@ -79,29 +82,30 @@ export function createAveraging(init: AveragingInit): Averaging {
   /** Written down when it is first needed. */
   let offered: (() => Offer) | undefined
   let offeredAt: number | undefined
-  let state: 'free' | 'under way' | 'done' = 'done'
+  /** Each is used by one exchange a round. */
+  const places: Record<Role, Place> = { asking: 'used', answering: 'used' }
   let result: Averaged | undefined
 
   const refuse = (error: unknown, peer: string) => {
     events.onRefusal(reasonOf(error), peer, error instanceof Error ? error.message : String(error))
   }
 
-  /** Runs an exchange in the round's place, which nobody else gets meanwhile. */
-  const inPlace = async (exchange: () => Promise<Averaged | undefined>): Promise<boolean> => {
-    state = 'under way'
+  /** Runs an exchange in its place of the round. @returns whether anything came of it */
+  const inPlace = async (role: Role, exchange: () => Promise<Averaged | undefined>): Promise<boolean> => {
+    places[role] = 'in use'
     try {
       const averaged = await exchange()
-      result = averaged ?? result
-      state = averaged === undefined ? 'free' : 'done'
+      if (averaged !== undefined) result = result === undefined ? averaged : joined(result, averaged)
+      places[role] = averaged === undefined ? 'free' : 'used'
       return averaged !== undefined
     } catch (error) {
-      state = 'free'
+      places[role] = 'free'
       throw error
     }
   }
 
   const ask = (peer: string, ours: Offer) =>
-    inPlace(async () => {
+    inPlace('asking', async () => {
       const stream = await openWithin(wire, clock, peer, AVERAGE_PROTOCOL, stopped.signal)
       try {
         return await converse(stream, clock, peer, 'averaging', async (dialogue) => {
@@ -129,7 +133,7 @@ export function createAveraging(init: AveragingInit): Averaging {
     // Nothing changes here before the other side has said that it has everything, too. (Should exactly this last message
     // get lost, only the other side moves: no protocol can exclude that.)
     requireDone(await hear(), ours.hash)
-    return { peer, increment: theirs.map((value, k) => 0.5 * (value - ours.values[k]!)) }
+    return { peers: [peer], increment: theirs.map((value, k) => 0.5 * (value - ours.values[k]!)) }
   }
 
   const counted = ({ say, hear }: Dialogue): Dialogue => ({
@@ -183,12 +187,12 @@ export function createAveraging(init: AveragingInit): Averaging {
     return values
   }
 
-  /** Asks one after the other, until one has time or somebody asked us. */
+  /** Asks one after the other, until one has time. */
   const seek = async (written: () => Offer, spreadMs: number): Promise<void> => {
     await clock.sleep(random() * spreadMs, stopped.signal)
     const candidates = shuffled(init.outsiders(), random).slice(0, TRIES)
     for (const peer of candidates) {
-      if (state !== 'free' || stopped.signal.aborted) return
+      if (places.asking !== 'free' || stopped.signal.aborted) return
       try {
         if (await ask(peer, written())) return
       } catch (error) {
@@ -206,9 +210,10 @@ export function createAveraging(init: AveragingInit): Averaging {
           })
         if (!init.isAdmitted(peer)) return decline(Status.WRONG_FEDERATION)
         const written = offered
-        if (state !== 'free' || written === undefined || !limiter.take(peer)) return decline(Status.BUSY)
+        if (places.answering !== 'free' || written === undefined || !limiter.take(peer))
+          return decline(Status.BUSY)
         try {
-          await inPlace(() =>
+          await inPlace('answering', () =>
             converse(stream, clock, peer, 'averaging', async (dialogue) => {
               const { say, hear } = counted(dialogue)
               const header = readHeader(await hear())
@@ -234,16 +239,16 @@ export function createAveraging(init: AveragingInit): Averaging {
       const now = clock.now()
       const spreadMs = offeredAt === undefined ? FIRST_SPREAD_MS : SPREAD * (now - offeredAt)
       offeredAt = now
-      // Should the last round's exchange still be under way, this round goes without.
-      if (state === 'under way') return
-      state = 'free'
+      // Where an exchange of the last round is still under way, this round goes without.
+      for (const role of ['asking', 'answering'] as const)
+        if (places[role] !== 'in use') places[role] = 'free'
       const written = once(() => {
         const difference = x.map((value, k) => value - initial[k]!)
         const payload = codec.encode(difference, random)
         return { values: codec.decode(payload, x.length), payload, hash: sha256(payload) }
       })
       offered = written
-      void seek(written, Math.min(spreadMs, LONGEST_SPREAD_MS))
+      if (places.asking === 'free') void seek(written, Math.min(spreadMs, LONGEST_SPREAD_MS))
     },
 
     take() {
@@ -253,6 +258,11 @@ export function createAveraging(init: AveragingInit): Averaging {
     },
   }
 }
+
+const joined = (a: Averaged, b: Averaged): Averaged => ({
+  peers: [...a.peers, ...b.peers],
+  increment: a.increment.map((value, k) => value + b.increment[k]!),
+})
 
 const malformed = (reason: string, cause?: unknown) =>
   new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'averaging message', reason }, { cause })

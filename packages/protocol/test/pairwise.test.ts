@@ -87,7 +87,7 @@ describe('pairwise averaging', () => {
     alice.averaging.offer(x(3))
     await clock.advance(A_WHILE_MS)
     const [a, b] = [alice.averaging.take()!, bob.averaging.take()!]
-    expect([a.peer, b.peer]).toEqual(['bob', 'alice'])
+    expect([a.peers, b.peers]).toEqual([['bob'], ['alice']])
     for (let k = 0; k < COUNT; k++) {
       expect(a.increment[k]! + b.increment[k]!).toBe(0)
       expect(Math.abs(a.increment[k]! - (x(2)[k]! - x(3)[k]!) / 2)).toBeLessThan(tolerance)
@@ -112,7 +112,30 @@ describe('pairwise averaging', () => {
     expect(Math.max(...bias.map(Math.abs))).toBeLessThan(0.004)
   })
 
-  it('happens once a round, whoever asks', async () => {
+  it('adds up what a round brings: one that we asked, and one that asked us', async () => {
+    const world = createWorld()
+    const ring = ['alice', 'bob', 'carol']
+    const peers = await Promise.all(
+      ring.map((name, i) => start(world, name, { outsiders: [ring[(i + 1) % 3]!], codec: 'float16' })),
+    )
+    peers.forEach(({ averaging }, i) => averaging.offer(x(i)))
+    await world.clock.advance(A_WHILE_MS)
+    const taken = peers.map(({ averaging }) => averaging.take()!)
+    expect(taken.map(({ peers: others }) => [...others].sort())).toEqual([
+      ['bob', 'carol'],
+      ['alice', 'carol'],
+      ['alice', 'bob'],
+    ])
+    for (let k = 0; k < COUNT; k++) {
+      const values = [0, 1, 2].map((i) => x(i)[k]!)
+      const sum = values.reduce((a, b) => a + b, 0)
+      // x + (a - x) / 2 + (b - x) / 2 = (a + b) / 2
+      for (const [i, { increment }] of taken.entries())
+        expect(Math.abs(values[i]! + increment[k]! - (sum - values[i]!) / 2)).toBeLessThan(2e-3)
+    }
+  })
+
+  it('answers once a round, whoever asks', async () => {
     const world = createWorld()
     const alice = await start(world, 'alice')
     const askers = await Promise.all(
@@ -134,7 +157,7 @@ describe('pairwise averaging', () => {
     bob.averaging.offer(x(2))
     alice.averaging.offer(x(3))
     await world.clock.advance(A_WHILE_MS)
-    expect(alice.averaging.take()?.peer).toBe('bob')
+    expect(alice.averaging.take()?.peers).toEqual(['bob'])
   })
 
   it('does nothing while there is only one cell', async () => {
@@ -216,7 +239,7 @@ describe('a torn exchange', () => {
     const carol = await start(world, 'carol', { outsiders: ['bob'] })
     carol.averaging.offer(x(4))
     await clock.advance(A_WHILE_MS)
-    expect(bob.averaging.take()?.peer).toBe('carol')
+    expect(bob.averaging.take()?.peers).toEqual(['carol'])
   })
 
   it('is given up when the other side falls silent, wherever', async () => {
@@ -280,7 +303,7 @@ describe('a hostile other side', () => {
     const bob = await start(world, 'bob', { outsiders: ['alice'] })
     bob.averaging.offer(x(4))
     await clock.advance(A_WHILE_MS)
-    expect(alice.averaging.take()?.peer).toBe('bob')
+    expect(alice.averaging.take()?.peers).toEqual(['bob'])
   })
 
   it('that asks again and again is busy-signalled, whatever it asks for', async () => {
