@@ -101,6 +101,7 @@ async function measure(count: number, draw: number, rounds: number, averages: bo
       onTraffic,
       onAdmitted: () => undefined,
       onRefused: () => undefined,
+      onOffence: () => undefined,
     })
     const gossip = createGossip({
       manifest,
@@ -120,6 +121,7 @@ async function measure(count: number, draw: number, rounds: number, averages: bo
       wire,
       clock,
       random: seeded(7000 + i),
+      robust: false,
       isAdmitted: () => true,
       outsiders: () => outsiders.get(name)!,
       events: { onTraffic, onRefusal: () => undefined },

@@ -36,6 +36,8 @@ export interface NetworkInit {
   readonly restored: OwnState | undefined
   persist(state: OwnState): Promise<void>
   readonly log: ConnectorLog
+  /** Whether to follow a peer at all. @default everyone */
+  admits?(peer: string): boolean
   readonly events: GossipEvents & {
     onRefusedPeer(peer: string, error: ProtocolError): void
     onCell(cell: string): void
@@ -76,6 +78,7 @@ export async function joinNetwork(init: NetworkInit): Promise<Network> {
       if (connector.members().includes(peer)) catchUp(peer)
     },
     onRefused: events.onRefusedPeer,
+    onOffence: events.onRefusal,
   })
   const gossip: Gossip = createGossip({
     manifest,
@@ -88,6 +91,7 @@ export async function joinNetwork(init: NetworkInit): Promise<Network> {
     random: init.random,
     restored: init.restored,
     persist: init.persist,
+    ...(init.admits === undefined ? {} : { admits: init.admits }),
     events,
   })
   const connector: Connector = createConnector({
@@ -111,6 +115,7 @@ export async function joinNetwork(init: NetworkInit): Promise<Network> {
     wire,
     clock,
     random: init.random('averaging', 0),
+    robust: manifest.robust,
     isAdmitted: (peer) => exchange.admitted().includes(peer),
     outsiders: () => connector.outsiders(),
     events,

@@ -13,7 +13,6 @@ import {
   type MixReport,
   privatised,
   ProtocolError,
-  type RefusalReason,
   Reputation,
   requireSameManifest,
 } from '@comigs/protocol'

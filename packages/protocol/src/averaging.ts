@@ -5,6 +5,7 @@ import { type Direction, sha256 } from './exchange.ts'
 import { type RefusalReason, reasonOf } from './gossip.ts'
 import { LIMITS } from './limits.ts'
 import { PROTOCOL_VERSION } from './manifest.ts'
+import { clipFactors } from './mixing.ts'
 import { AverageDone, AverageHeader, Status } from './pb/messages.ts'
 import { RateLimiter } from './rate-limiter.ts'
 import { converse, type Dialogue, openWithin } from './stream.ts'
@@ -25,6 +26,8 @@ export interface AveragingInit {
   isAdmitted(peer: string): boolean
   /** Peers outside of our cell; only these are asked. None while there is only one cell. */
   outsiders(): readonly string[]
+  /** Whether strangers are kept from moving us further than usual. What is cut off is lost to the sum. */
+  readonly robust: boolean
   readonly events: {
     onTraffic(kind: 'average', direction: Direction, bytes: number): void
     onRefusal(reason: RefusalReason, peer: string, detail: string): void
@@ -64,6 +67,10 @@ const LONGEST_SPREAD_MS = 60_000
 const BURST = 4
 const INTERVAL_MS = 5000
 
+/** Increments that make the usual one, and how few are too few. */
+const REMEMBERED = 16
+const FEW = 3
+
 type Role = 'asking' | 'answering'
 type Place = 'free' | 'in use' | 'used'
 
@@ -85,6 +92,8 @@ export function createAveraging(init: AveragingInit): Averaging {
   /** Each is used by one exchange a round. */
   const places: Record<Role, Place> = { asking: 'used', answering: 'used' }
   let result: Averaged | undefined
+  /** Of the last increments, as they would have been. */
+  const lengths: number[] = []
 
   const refuse = (error: unknown, peer: string) => {
     events.onRefusal(reasonOf(error), peer, error instanceof Error ? error.message : String(error))
@@ -133,7 +142,18 @@ export function createAveraging(init: AveragingInit): Averaging {
     // Nothing changes here before the other side has said that it has everything, too. (Should exactly this last message
     // get lost, only the other side moves: no protocol can exclude that.)
     requireDone(await hear(), ours.hash)
-    return { peers: [peer], increment: theirs.map((value, k) => 0.5 * (value - ours.values[k]!)) }
+    const increment = theirs.map((value, k) => 0.5 * (value - ours.values[k]!))
+    return { peers: [peer], increment: init.robust ? bounded(increment, ours.values) : increment }
+  }
+
+  /** Shortens what would move us further than usual; while nothing is usual yet, further than we have come ourselves. */
+  const bounded = (increment: Float32Array, own: Float32Array): Float32Array => {
+    const length = norm(increment)
+    const factor =
+      lengths.length < FEW ? Math.min(1, norm(own) / length) : clipFactors([...lengths, length]).at(-1)!
+    lengths.push(length)
+    if (lengths.length > REMEMBERED) lengths.shift()
+    return factor === 1 ? increment : increment.map((value) => factor * value)
   }
 
   const counted = ({ say, hear }: Dialogue): Dialogue => ({
@@ -263,6 +283,9 @@ const joined = (a: Averaged, b: Averaged): Averaged => ({
   peers: [...a.peers, ...b.peers],
   increment: a.increment.map((value, k) => value + b.increment[k]!),
 })
+
+const norm = (vector: Float32Array): number =>
+  Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
 
 const malformed = (reason: string, cause?: unknown) =>
   new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'averaging message', reason }, { cause })

@@ -390,9 +390,7 @@ export function createGossip(init: GossipInit): Gossip {
       .filter(([peer]) => !living.has(peer) || muted.has(peer))
       .map(([peer]) => ({
         peer,
-        reason: living.has(peer)
-          ? 'muted'
-          : (failures.get(peer) ?? (pulls.has(peer) ? 'pending' : 'stale')),
+        reason: living.has(peer) ? 'muted' : (failures.get(peer) ?? (pulls.has(peer) ? 'pending' : 'stale')),
       }))
   }
 

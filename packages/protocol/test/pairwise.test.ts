@@ -35,11 +35,13 @@ async function start(
     codec = 'int8',
     wire = network.wire(name),
     strangers = [],
+    robust = false,
   }: {
     outsiders?: readonly string[]
     codec?: CodecName
     wire?: Wire
     strangers?: readonly string[]
+    robust?: boolean
   } = {},
 ): Promise<Party> {
   const refusals: RefusalReason[] = []
@@ -50,6 +52,7 @@ async function start(
     wire,
     clock,
     random: seeded(name.length),
+    robust,
     isAdmitted: (peer) => !strangers.includes(peer),
     outsiders: () => outsiders,
     events: {
@@ -180,6 +183,46 @@ describe('pairwise averaging', () => {
     expect([alice.averaging.take(), bob.averaging.take()]).toEqual([undefined, undefined])
     expect(alice.refusals).toEqual(['refused'])
     expect(bob.bytes).toEqual({ in: 0, out: 0 })
+  })
+})
+
+describe('robust averaging', () => {
+  const norm = (vector: Float32Array) => Math.hypot(...vector)
+  const far = (factor: number) => INITIAL.map((value, k) => value + factor * (x(9)[k]! - value))
+
+  /** Alice, who asks mallory after some rounds with honest others. */
+  async function after(rounds: number, factor: number): Promise<Float32Array> {
+    const world = createWorld()
+    const outsiders = ['bob']
+    const alice = await start(world, 'alice', { outsiders, robust: true, codec: 'float16' })
+    const bob = await start(world, 'bob', { codec: 'float16' })
+    const mallory = await start(world, 'mallory', { codec: 'float16' })
+    for (let round = 0; round < rounds; round++) {
+      bob.averaging.offer(x(2))
+      alice.averaging.offer(x(3))
+      await world.clock.advance(10_000)
+      alice.averaging.take()
+    }
+    outsiders[0] = 'mallory'
+    mallory.averaging.offer(far(factor))
+    alice.averaging.offer(x(3))
+    await world.clock.advance(10_000)
+    return alice.averaging.take()!.increment
+  }
+  const usual = norm(x(2).map((value, k) => (value - x(3)[k]!) / 2))
+
+  it('lets nobody move us more than twice as far as usual', async () => {
+    expect(norm(await after(4, 50)) / usual).toBeCloseTo(2, 2)
+  })
+
+  it('lets nobody move us further than we have come, while nothing is usual', async () => {
+    const own = norm(x(3).map((value, k) => value - INITIAL[k]!))
+    expect(norm(await after(0, 50)) / own).toBeCloseTo(1, 2)
+  })
+
+  it('leaves alone what is as usual', async () => {
+    const expected = norm(far(1).map((value, k) => (value - x(3)[k]!) / 2))
+    expect(norm(await after(4, 1)) / expected).toBeCloseTo(1, 2)
   })
 })
 

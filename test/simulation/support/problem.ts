@@ -38,11 +38,15 @@ export function createProblem(parameters: number, gaussian: (stream: number) => 
       return truth.map((value, k) => value + own[k]!)
     },
     loss(x) {
-      let sum = 0
-      for (let k = 0; k < x.length; k++) sum += (x[k]! - truth[k]!) ** 2
-      return UNLEARNABLE + sum
+      return UNLEARNABLE + squaredDistance(x, truth)
     },
   }
+}
+
+function squaredDistance(a: Float32Array, b: Float32Array): number {
+  let sum = 0
+  for (let k = 0; k < a.length; k++) sum += (a[k]! - b[k]!) ** 2
+  return sum
 }
 
 export interface VectorTrainer extends RoundTrainer {
@@ -84,6 +88,7 @@ export function createTrainer(init: {
       }
       return { steps, loss: problem.loss(x), tokens: steps, learningRate: rate, routerScores: [] }
     },
+    validationLoss: async () => UNLEARNABLE + squaredDistance(x, target),
     trainRouters: async () => undefined,
     evaluate: async () => evaluation(),
     shared: async () => x.slice(),
