@@ -75,7 +75,7 @@ export async function runRounds(init: RoundsInit): Promise<void> {
     const start = await trainer.shared()
     if (init.strategy === 'comigs') averaging.offer(start)
     const experts = await trainer.trainExperts(manifest.localSteps)
-    const epsilon = start && (await protectUpdate(trainer, start, init.protect!))
+    const epsilon = init.protect && (await protectUpdate(trainer, start, init.protect))
     const trained = clock.now()
 
     // 2. Publish what changed in the shared part; 3. wait a little for the others; 4. mix with what has arrived.

@@ -149,6 +149,7 @@ export function createAveraging(init: AveragingInit): Averaging {
   /** Shortens what would move us further than usual; while nothing is usual yet, further than we have come ourselves. */
   const bounded = (increment: Float32Array, own: Float32Array): Float32Array => {
     const length = norm(increment)
+    if (length === 0) return increment
     const factor =
       lengths.length < FEW ? Math.min(1, norm(own) / length) : clipFactors([...lengths, length]).at(-1)!
     lengths.push(length)

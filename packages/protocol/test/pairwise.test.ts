@@ -220,6 +220,15 @@ describe('robust averaging', () => {
     expect(norm(await after(0, 50)) / own).toBeCloseTo(1, 2)
   })
 
+  it('moves nobody, and breaks nothing, when both are where they started', async () => {
+    const world = createWorld()
+    const alice = await start(world, 'alice', { outsiders: ['bob'], robust: true })
+    const bob = await start(world, 'bob', { robust: true })
+    for (const { averaging } of [alice, bob]) averaging.offer(INITIAL.slice())
+    await world.clock.advance(A_WHILE_MS)
+    expect(alice.averaging.take()!.increment).toEqual(new Float32Array(COUNT))
+  })
+
   it('leaves alone what is as usual', async () => {
     const expected = norm(far(1).map((value, k) => (value - x(3)[k]!) / 2))
     expect(norm(await after(4, 1)) / expected).toBeCloseTo(1, 2)

@@ -1,5 +1,6 @@
 import { LIMITS, type CodecName } from '../../../packages/protocol/src/index.ts'
 import { seeded } from '../../../packages/protocol/test/support/random.ts'
+import type { Attack } from './attackers.ts'
 import { createSwarm, ROUND_MS, type SimulatedPeer, type Swarm } from './swarm.ts'
 
 /** Everything that happens in one simulated life of a swarm. It follows from the seed, so that a seed repeats it. */
@@ -17,6 +18,8 @@ export interface Scenario {
   readonly stragglers: number
   readonly clockSkewMs: number
   readonly strangers: number
+  readonly robust: boolean
+  readonly attack: { readonly kind: Attack; readonly peers: number } | undefined
   /** Share of peers killed every five rounds; half of them come back without what they had on disk. */
   readonly churn: number
   /** In rounds. */
@@ -50,6 +53,8 @@ export function scenarioOf(seed: number): Scenario {
     stragglers: sometimes(0.5, 0.3),
     clockSkewMs: sometimes(0.5, 7_200_000),
     strangers: random() < 0.3 ? 2 : 0,
+    robust: false,
+    attack: undefined,
     churn: sometimes(0.6, 0.5),
     partition:
       random() < 0.5 ? { from, to: from + 1 + Math.floor((faulty - from - 1) * random()) } : undefined,
@@ -74,6 +79,8 @@ export function quiet(seed: number, what: Partial<Scenario>): Scenario {
     stragglers: 0,
     clockSkewMs: 0,
     strangers: 0,
+    robust: false,
+    attack: undefined,
     churn: 0,
     partition: undefined,
     faulty: 20,
@@ -110,7 +117,7 @@ export async function runScenario(scenario: Scenario): Promise<Outcome> {
   })
   const random = seeded(scenario.seed + 77)
   const violations = new Set<string>()
-  const honest = swarm.peers.filter(({ isStranger }) => !isStranger)
+  const honest = swarm.peers.filter(({ isStranger, isBad }) => !isStranger && !isBad)
   const { weather } = swarm
 
   for (const peer of swarm.peers) {

@@ -2,13 +2,14 @@ import { joinNetwork, findStart, type Network } from '../../../packages/node/src
 import type { Dialer } from '../../../packages/node/src/host/dialer.ts'
 import { runRounds } from '../../../packages/node/src/round.ts'
 import type { KnownPeers } from '../../../packages/node/src/state/state-directory.ts'
-import type {
-  Clock,
-  CodecName,
-  Manifest,
-  OwnState,
-  Signer,
-  Wire,
+import {
+  Reputation,
+  type Clock,
+  type CodecName,
+  type Manifest,
+  type OwnState,
+  type Signer,
+  type Wire,
 } from '../../../packages/protocol/src/index.ts'
 import { manifestFor } from '../../../packages/protocol/test/support/federation.ts'
 import { MemoryNetwork } from '../../../packages/protocol/test/support/memory-network.ts'
@@ -16,6 +17,7 @@ import { MemoryPubsub } from '../../../packages/protocol/test/support/memory-pub
 import { seeded } from '../../../packages/protocol/test/support/random.ts'
 import { hashSigner, identity } from '../../../packages/protocol/test/support/signers.ts'
 import { VirtualClock } from '../../../packages/protocol/test/support/virtual-clock.ts'
+import { type Attack, type Knowledge, misbehaving, poisoned } from './attackers.ts'
 import { createProblem, createTrainer, type Problem, type VectorTrainer } from './problem.ts'
 
 export interface SwarmOptions {
@@ -35,6 +37,10 @@ export interface SwarmOptions {
   readonly clockSkewMs: number
   /** Peers of another version of the federation, beside the others. */
   readonly strangers: number
+  /** Whether honest peers defend themselves: clipping, benefit guard, reputation. */
+  readonly robust: boolean
+  /** The last of the peers are bad. */
+  readonly attack: { readonly kind: Attack; readonly peers: number } | undefined
   /** Share of the learning rate at a time since the start. */
   rate(ms: number): number
 }
@@ -45,6 +51,7 @@ export interface SimulatedPeer {
   readonly id: string
   readonly isStraggler: boolean
   readonly isStranger: boolean
+  readonly isBad: boolean
   /** Rounds over all its lives. */
   rounds: number
   lastRoundAt: number
@@ -110,7 +117,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   const pubsub = new MemoryPubsub((a, b) => network.connected(a, b), false)
   const numbers = seeded(seed)
   const problem = createProblem(parameters, (stream) => gaussian(seeded(mix(seed, stream))))
-  const manifest: Manifest = manifestFor(parameters, options.codec)
+  const manifest: Manifest = manifestFor(parameters, options.codec, options.robust)
   const anotherVersion: Manifest = { ...manifest, localSteps: manifest.localSteps + 1, routerEvery: 33 }
   const weather: Weather = { loss: 0, duplication: 0, broken: 0 }
   const errors: string[] = []
@@ -140,6 +147,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       id: name,
       isStraggler,
       isStranger,
+      isBad: !isStranger && index >= options.peers - (options.attack?.peers ?? 0),
       rounds: 0,
       lastRoundAt: startedAt,
       life: undefined,
@@ -150,6 +158,14 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   }
   const skews = peers.map(() => Math.round((2 * numbers() - 1) * options.clockSkewMs))
 
+  const lies = gaussian(seeded(mix(seed, 3)))
+  const knowledge: Knowledge = {
+    initial: problem.initial,
+    honest: () =>
+      peers.flatMap(({ isBad, isStranger, life }) => (isBad || isStranger || !life ? [] : [life.trainer.x])),
+    gaussian: lies,
+  }
+
   const live = async (peer: SimulatedPeer): Promise<void> => {
     const { index, id, disk } = peer
     const end = new AbortController()
@@ -157,9 +173,12 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       now: () => clock.now() + skews[index]!,
       sleep: (ms, signal) => clock.sleep(ms, signal),
     }
-    const wire = mortal(network.wire(id), end.signal)
+    const attack = peer.isBad ? options.attack!.kind : undefined
+    const honestWire = mortal(network.wire(id), end.signal)
+    const wire = attack === undefined ? honestWire : misbehaving(honestWire, attack)
+    const reputation = new Reputation(own)
     const start = disk.checkpoint ?? { round: 0, x: problem.initial }
-    const trainer = createTrainer({
+    const honestTrainer = createTrainer({
       problem,
       target: problem.target(index),
       start: start.x,
@@ -169,6 +188,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       rate: () => options.rate(clock.now() - startedAt),
       random: seeded(mix(seed, 5000 + index + 131 * start.round)),
     })
+    const trainer = attack === undefined ? honestTrainer : poisoned(honestTrainer, attack, knowledge)
     const count = (map: Map<string, number>, key: string, by = 1) => map.set(key, (map.get(key) ?? 0) + by)
     const joined = await joinNetwork({
       manifest: peer.isStranger ? anotherVersion : manifest,
@@ -190,7 +210,10 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
         onTraffic: (kind, direction, bytes) => {
           if (direction === 'out') count(peer.sent, kind, bytes)
         },
-        onRefusal: (reason) => count(peer.refusals, reason),
+        onRefusal: (reason, from) => {
+          count(peer.refusals, reason)
+          if (options.robust && reputation.blame(from, reason)) network.hangUp(id, from)
+        },
         onCopy: () => undefined,
         onCell: () => undefined,
         onRefusedPeer: () => count(peer.refusals, 'federation'),
