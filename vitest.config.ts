@@ -16,15 +16,12 @@ export default defineConfig({
         ssr,
         test: {
           name: 'unit',
-<<<<<<< HEAD
-          include: ['packages/*/test/**/*.test.ts', 'test/contract/**/*.test.ts', 'bench/**/*.test.mjs'],
-=======
           include: [
             'packages/*/test/**/*.test.ts',
             'test/contract/**/*.test.ts',
             'test/simulation/**/*.test.ts',
+            'bench/**/*.test.mjs',
           ],
->>>>>>> dbffc66 (feat: test:simulation, attack: seeds, comparisons, bad peers)
           testTimeout: 30_000,
         },
       },

@@ -31,8 +31,8 @@ export interface Knowledge {
 const SCALE = 10
 /** Standard deviations that hide in the crowd (Baruch, Baruch and Goldberg 2019). */
 const LITTLE = 1.5
-/** How much of the negative mean (Xie, Koyejo and Gupta 2019). */
-const INNER = 1
+/** How much of the mean update is taken back (Xie, Koyejo and Gupta 2019). */
+const INNER = 0.5
 
 /** A trainer that trains as anyone, and tells something else. */
 export function poisoned<T extends RoundTrainer>(trainer: T, attack: Attack, known: Knowledge): T {
@@ -48,24 +48,23 @@ export function poisoned<T extends RoundTrainer>(trainer: T, attack: Attack, kno
 }
 
 function tell(attack: Attack, x: Float32Array, { initial, honest, gaussian }: Knowledge): Float32Array {
-  const learnt = Math.sqrt(x.reduce((sum, value, k) => sum + (value - initial[k]!) ** 2, 0) / x.length)
+  // From what the honest have, not from their own x, which their own lies would drive away.
+  const { mean, deviation } = statistics(honest(), initial)
+  const learnt = Math.sqrt(mean.reduce((sum, value, k) => sum + (value - initial[k]!) ** 2, 0) / x.length)
   switch (attack) {
     case 'sign-flip':
-      return x.map((value, k) => 2 * initial[k]! - value)
+      return mean.map((value, k) => 2 * initial[k]! - value)
     case 'scaled':
-      return x.map((value, k) => initial[k]! + SCALE * (value - initial[k]!))
+      return mean.map((value, k) => initial[k]! + SCALE * (value - initial[k]!))
     case 'noise':
-      return x.map((value) => value + SCALE * learnt * gaussian())
+      return mean.map((value) => value + SCALE * learnt * gaussian())
     case 'constant':
-      return x.map(() => SCALE * learnt)
-    case 'inner-product': {
-      const { mean } = statistics(honest(), initial)
-      return x.map((_, k) => initial[k]! - INNER * (mean[k]! - initial[k]!))
-    }
-    case 'little-is-enough': {
-      const { mean, deviation } = statistics(honest(), initial)
-      return x.map((_, k) => mean[k]! - LITTLE * deviation[k]! * Math.sign(mean[k]! - initial[k]!))
-    }
+      return mean.map(() => SCALE * learnt)
+    case 'inner-product':
+      // Half way back: as near as an honest straggler, and against what all others do.
+      return mean.map((value, k) => value - INNER * (value - initial[k]!))
+    case 'little-is-enough':
+      return mean.map((value, k) => value - LITTLE * deviation[k]! * Math.sign(value - initial[k]!))
     case 'sybil-pair':
       // All of them at one point, far from the truth but no further than what was learnt: they vouch for each other.
       return x.map((_, k) => initial[k]! + learnt * (k % 2 === 0 ? 1.5 : -1.5))
