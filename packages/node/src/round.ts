@@ -84,7 +84,8 @@ export async function runRounds(init: RoundsInit): Promise<void> {
     let collected = trained
     if (init.strategy === 'comigs') {
       const averaged = averaging.take()
-      if (averaged !== undefined) await trainer.addShared(averaged.increment)
+      if (averaged !== undefined)
+        await (guard === undefined ? trainer.addShared(averaged.increment) : guard.addAveraged(averaged))
       const x = await trainer.shared()
       const { payloadBytes } = await gossip.publish(x, round)
       published = clock.now()

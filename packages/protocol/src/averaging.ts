@@ -39,6 +39,8 @@ export interface Averaged {
   readonly peers: readonly string[]
   /** To be added to x. */
   readonly increment: Float32Array
+  /** What of it was left: 1, or less where somebody would have moved us further than usual. */
+  readonly clip: number
 }
 
 export const AVERAGE_PROTOCOL = `/comigs/${PROTOCOL_VERSION}/average`
@@ -143,18 +145,19 @@ export function createAveraging(init: AveragingInit): Averaging {
     // get lost, only the other side moves: no protocol can exclude that.)
     requireDone(await hear(), ours.hash)
     const increment = theirs.map((value, k) => 0.5 * (value - ours.values[k]!))
-    return { peers: [peer], increment: init.robust ? bounded(increment, ours.values) : increment }
+    const clip = init.robust ? clipOf(increment, ours.values) : 1
+    return { peers: [peer], increment: clip === 1 ? increment : increment.map((value) => clip * value), clip }
   }
 
-  /** Shortens what would move us further than usual; while nothing is usual yet, further than we have come ourselves. */
-  const bounded = (increment: Float32Array, own: Float32Array): Float32Array => {
+  /** Less than 1 for what would move us further than usual; while nothing is usual yet, further than we have come. */
+  const clipOf = (increment: Float32Array, own: Float32Array): number => {
     const length = norm(increment)
-    if (length === 0) return increment
+    if (length === 0) return 1
     const factor =
       lengths.length < FEW ? Math.min(1, norm(own) / length) : clipFactors([...lengths, length]).at(-1)!
     lengths.push(length)
     if (lengths.length > REMEMBERED) lengths.shift()
-    return factor === 1 ? increment : increment.map((value) => factor * value)
+    return factor
   }
 
   const counted = ({ say, hear }: Dialogue): Dialogue => ({
@@ -283,6 +286,7 @@ export function createAveraging(init: AveragingInit): Averaging {
 const joined = (a: Averaged, b: Averaged): Averaged => ({
   peers: [...a.peers, ...b.peers],
   increment: a.increment.map((value, k) => value + b.increment[k]!),
+  clip: Math.min(a.clip, b.clip),
 })
 
 const norm = (vector: Float32Array): number =>

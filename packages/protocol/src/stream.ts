@@ -254,14 +254,14 @@ export async function converse<T>(
     what,
     afterMs: LIMITS.progressTimeoutMs,
   })
-  let late = false
+  const late = new AbortController()
   const watchdog = watch(clock, () => {
-    late = true
+    late.abort(OVER)
     stream.abort(timeout)
   })
   const queue: Uint8Array[] = []
   let isOver = false
-  let wake = () => undefined as void
+  let wake = (): void => undefined
   const over = () => {
     isOver = true
     wake()
@@ -303,7 +303,7 @@ export async function converse<T>(
     return result
   } catch (error) {
     stream.abort(error instanceof Error ? error : new Error(String(error)))
-    if (late) throw timeout
+    if (late.signal.aborted) throw timeout
     throw inOurWords(peer, error)
   } finally {
     over()

@@ -239,6 +239,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       evaluateEvery: 1,
       evaluateBatches: 1,
       waitShare: WAIT_SHARE,
+      protect: undefined,
       checkpoint: async (round) => {
         if (end.signal.aborted) return
         disk.checkpoint = { round, x: trainer.x.slice() }
