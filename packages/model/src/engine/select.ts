@@ -59,26 +59,29 @@ async function loadWebgpu(): Promise<Engine> {
   throw new ModelError({ code: 'ENGINE_UNAVAILABLE', engine: 'onnx-webgpu', reason })
 }
 
-/** tfjs-node 4.22 calls a function that Node 23 removed. */
-export function mendUtil(util: Record<string, unknown>): void {
-  util['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined
-}
+/** Neither is a dependency: their install scripts download libtensorflow. */
+const TFJS_NODE = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']
 
 async function loadTensorflow(): Promise<Engine> {
-  mendUtil(util as unknown as Record<string, unknown>)
+  // tfjs-node 4.22 calls this function, which Node 23 removed. Of the object that `require` gives; a namespace is frozen.
+  const mended = util as unknown as Record<string, unknown>
+  mended['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined
   const failures: string[] = []
-  for (const name of ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']) {
+  for (const name of TFJS_NODE) {
     try {
       await optionalImport('tensorflow', name)
       const backend = tf.findBackend('tensorflow') as { isUsingGpuDevice?: boolean } | null
-      if (backend === null) throw new Error(`${name} brings a tfjs-core of its own; install version 4.22.0 of it`)
+      if (backend === null)
+        throw new Error(`${name} brings a tfjs-core of its own; install version 4.22.0 of it`)
       const where = backend.isUsingGpuDevice === true ? 'a GPU' : 'the CPU'
       return createEagerEngine('tensorflow', 'tensorflow', `libtensorflow on ${where}, through ${name}`)
     } catch (error) {
       failures.push(error instanceof Error ? error.message : String(error))
     }
   }
-  throw new ModelError({ code: 'ENGINE_UNAVAILABLE', engine: 'tensorflow', reason: failures.join('; ') })
+  const cure = `npm install ${TFJS_NODE[0]}@4.22.0 (or ${TFJS_NODE[1]}), and allow its install script`
+  const reason = `${failures.join('; ')}; to get it: ${cure}`
+  throw new ModelError({ code: 'ENGINE_UNAVAILABLE', engine: 'tensorflow', reason })
 }
 
 async function loadCpu(): Promise<Engine> {

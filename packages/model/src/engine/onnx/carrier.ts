@@ -22,7 +22,10 @@ export function createCarrier(
     let session: Promise<InferenceSession> | undefined
     return async (x: Tensor): Promise<Tensor> => {
       if (session === undefined) {
-        session = library.InferenceSession.create(nothing(), { ...options, preferredOutputLocation: location })
+        session = library.InferenceSession.create(nothing(), {
+          ...options,
+          preferredOutputLocation: location,
+        })
         sessions.push(session)
       }
       return (await (await session).run({ x }))['y']!
