@@ -1,10 +1,13 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { describe, expect, it } from 'vitest'
+import { AUTO_ENGINES, type Engine, ENGINES } from '../src/engine/engine.ts'
+import { probe } from '../src/engine/probe.ts'
 import { record } from '../src/engine/recorder.ts'
 import { selectEngine } from '../src/engine/select.ts'
 import { engineContract } from './contract/engine.ts'
 import { floats } from './helpers/arrays.ts'
 import { freshEngine, pureStep, runOnce } from './helpers/engines.ts'
+import { DATA, mixtureOf, tinyTrainer } from './helpers/models.ts'
 import { refusal } from './helpers/refusals.ts'
 
 const x = floats([3], [1, 2, 3])
@@ -44,7 +47,7 @@ describe('tracing', () => {
 })
 
 describe('selectEngine', () => {
-  it.each(['onnx', 'cpu'] as const)('loads %s when asked to, and says so', async (name) => {
+  it.each(['onnx', 'onnx-wasm', 'cpu'] as const)('loads %s when asked to, and says so', async (name) => {
     const { engine, reason } = await selectEngine({ engine: name })
     expect(engine.name).toBe(name)
     expect(reason).toContain(`--engine ${name}`)
@@ -52,15 +55,57 @@ describe('selectEngine', () => {
   })
 
   it('takes onnx by itself, with the threads it is told', async () => {
-    const { engine } = await selectEngine({ engine: 'auto', threads: 2 })
+    const { engine, reason } = await selectEngine({ engine: 'auto', threads: 2 })
     expect(engine.name).toBe('onnx')
     expect(engine.device).toContain('2 threads')
+    expect(reason).toBe('the fastest here')
     engine.dispose()
   })
 
-  it('says what is missing', async () => {
-    const detail = await refusal(() => selectEngine({ engine: 'tensorflow' }))
-    expect(detail).toMatchObject({ code: 'ENGINE_UNAVAILABLE', engine: 'tensorflow' })
-    expect(detail).toHaveProperty('reason', expect.stringContaining('@tensorflow/tfjs-node-gpu'))
+  it('never takes the oracle, nor a GPU that may be none, by itself', () => {
+    expect(AUTO_ENGINES).toEqual(['onnx', 'tensorflow', 'onnx-wasm'])
+    expect(ENGINES).toEqual(expect.arrayContaining([...AUTO_ENGINES]))
   })
+})
+
+describe('the probe of an engine', () => {
+  it('finds nothing wrong where nothing is', async () => {
+    const engine = await freshEngine('onnx')
+    expect(await probe(engine)).toBeUndefined()
+    expect(engine.memoryBytes()).toBe(0)
+  })
+
+  it('finds wrong numbers', async () => {
+    const engine = await freshEngine('onnx')
+    const wrong: Engine = { ...engine, read: async (name) => (await engine.read(name)).map((x) => x + 0.01) }
+    expect(await probe(wrong)).toContain('2.01')
+  })
+
+  it('finds a driver that fails', async () => {
+    const engine = await freshEngine('onnx')
+    const failing: Engine = { ...engine, compile: () => Promise.reject(new Error('no adapter\nat line 3')) }
+    expect(await probe(failing)).toBe('no adapter')
+  })
+})
+
+it('compiles each kind of step once, whatever is trained or evaluated', async () => {
+  const engine = await freshEngine('onnx')
+  const compiled: string[] = []
+  const counting: Engine = {
+    ...engine,
+    compile: (step) => {
+      compiled.push(step.name)
+      return engine.compile(step)
+    },
+  }
+  const trainer = await tinyTrainer(counting, mixtureOf(2))
+  await trainer.trainExperts(3)
+  await trainer.evaluate(DATA.valid)
+  await trainer.trainRouters(2)
+  await trainer.addShared(new Float32Array(trainer.layout.sharedSize))
+  trainer.restore(await trainer.save(), 'a checkpoint')
+  await trainer.trainExperts(2)
+  await trainer.trainRouters(1)
+  await trainer.evaluate(DATA.train, 1)
+  expect(compiled).toEqual(['expert step', 'evaluation', 'router step'])
 })

@@ -26,8 +26,9 @@ export async function probe(engine: Engine): Promise<string | undefined> {
     engine.remove('probe')
     // [[1, 2], [3, 4]] -> [[2, 2], [4, 6]] -> [[2, 4], [6, 8]]
     const right = [2, 4, 6, 8].every((value, i) => Math.abs(state[i]! - value) < 1e-4)
+    const rounded = Array.from(state, (value) => Number(value.toPrecision(4)))
     const sums = [...first['sums']!, ...second['sums']!].every((sum) => Math.abs(sum - 1) < 1e-4)
-    return right && sums ? undefined : `a product that should be 2, 4, 6, 8 came out as ${state.join(', ')}`
+    return right && sums ? undefined : `a product that should be 2, 4, 6, 8 came out as ${rounded.join(', ')}`
   } catch (error) {
     return error instanceof Error ? error.message.split('\n')[0]! : String(error)
   }
