@@ -33,6 +33,13 @@ export default defineConfig({
           fileParallelism: false,
         },
       },
+      {
+        extends: true,
+        resolve,
+        ssr,
+        // Only when asked for, `npm run test:webgpu`: a GPU in software compiles shaders for minutes.
+        test: { name: 'webgpu', include: ['test/webgpu/**/*.test.ts'], testTimeout: 600_000 },
+      },
     ],
   },
 })

@@ -137,9 +137,7 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
     lower: (onnx, c) => {
       const [rows, width] = c.node.outputs[0]!.shape as [number, number]
       const zeros = onnx.op('Expand', [onnx.float(0), onnx.ints([rows, width])])
-      const ids = onnx.op('Cast', [c.name('ids')], { attrs: { to: ONNX_TYPE.int64 } })
-      const index = onnx.op('Unsqueeze', [ids, onnx.ints([1])])
-      return [onnx.op('ScatterND', [zeros, index, c.name('dy')], { attrs: { reduction: 'add' } })]
+      return [addToRows(onnx, zeros, c.name('ids'), c.name('dy'))]
     },
   },
 
@@ -214,10 +212,7 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
       dW = onnx.op('Gemm', operands, { attrs: { transA: 1 } })
     }
   }
-  if (gradW) {
-    const index = column(onnx.op('Cast', [c.name('targets')], { attrs: { to: ONNX_TYPE.int64 } }))
-    dW = onnx.op('ScatterND', [dW, index, onnx.op('Neg', [weightedX])], { attrs: { reduction: 'add' } })
-  }
+  if (gradW) dW = addToRows(onnx, dW, c.name('targets'), onnx.op('Neg', [weightedX]))
   return [
     onnx.op('Neg', [loss]),
     dX.length > 1 ? onnx.op('Concat', dX, { attrs: { axis: 0 } }) : (dX[0] ?? ''),
@@ -244,6 +239,14 @@ function likelihoodAndProbs(onnx: OnnxBuilder, logits: string, target: string) {
     onnx.op('Log', [rowMax(probs)]),
   ])
   return { logLikelihood, probs }
+}
+
+/** table[ids_i] += rows_i */
+function addToRows(onnx: OnnxBuilder, table: string, ids: string, rows: string): string {
+  // In this order: WebGPU does not unsqueeze int64.
+  const column = onnx.op('Unsqueeze', [ids, onnx.ints([1])])
+  const index = onnx.op('Cast', [column], { attrs: { to: ONNX_TYPE.int64 } })
+  return onnx.op('ScatterND', [table, index, rows], { attrs: { reduction: 'add' } })
 }
 
 const float = (shape: readonly number[]): TensorSpec => ({ shape, dtype: 'float32' })
