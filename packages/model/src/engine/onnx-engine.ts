@@ -49,9 +49,17 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
     if (found === undefined) throw new ModelError({ code: 'ARRAY_MISSING', name })
     return found
   }
+  // One at a time: what one run replaces, another may be about to read.
+  let running: Promise<unknown> = Promise.resolve()
+  const inTurn: InTurn = (work) => {
+    const result = running.then(work)
+    running = result.catch(() => undefined)
+    return result
+  }
   const drop = (name: string) => {
-    for (const tensor of [slots.get(name)?.current, slots.get(name)?.spare]) tensor?.dispose()
+    const dropped = slots.get(name)?.current
     slots.delete(name)
+    if (dropped?.location === 'gpu-buffer') void inTurn(async () => dropped.dispose())
   }
 
   return {
@@ -63,11 +71,12 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
       slots.set(name, { current: tensorOf(ort, tensor, tensor.values), spare: undefined })
     },
 
-    async read(name) {
-      const { current } = slot(name)
-      const here = current.location === 'gpu-buffer' ? await carrier.fromDevice(current) : current
-      return Float32Array.from(here.data as Float32Array)
-    },
+    read: (name) =>
+      inTurn(async () => {
+        const { current } = slot(name)
+        const here = current.location === 'gpu-buffer' ? await carrier.fromDevice(current) : current
+        return Float32Array.from(here.data as Float32Array)
+      }),
 
     remove: drop,
 
@@ -83,7 +92,7 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
         graphOptimizationLevel: 'disabled',
         ...(onDevice.length > 0 && { preferredOutputLocation: locations(model.outputs, onDevice) }),
       })
-      const program = replay({ runtime, session, model, step, slot, carrier, programs })
+      const program = replay({ runtime, session, model, step, slot, carrier, programs, inTurn })
       programs.add(program)
       return program
     },
@@ -100,10 +109,12 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
     dispose() {
       for (const program of [...programs]) program.dispose()
       for (const name of [...slots.keys()]) drop(name)
-      carrier.dispose()
+      void inTurn(async () => carrier.dispose())
     },
   }
 }
+
+type InTurn = <T>(work: () => Promise<T>) => Promise<T>
 
 function replay(parts: {
   runtime: OnnxRuntime
@@ -113,42 +124,46 @@ function replay(parts: {
   slot: (name: string) => Slot
   carrier: Carrier
   programs: Set<Program>
+  inTurn: InTurn
 }): Program {
-  const { runtime, session, model, step, slot, carrier, programs } = parts
+  const { runtime, session, model, step, slot, carrier, programs, inTurn } = parts
   const { ort } = runtime
   const given = new Set(Object.keys(step.inputs))
-  const writes = new Set(step.writes)
   const program: Program = {
-    async run(values) {
-      const feeds: Record<string, Tensor> = {}
-      for (const name of model.inputs) {
-        if (given.has(name)) {
-          const spec = step.inputs[name]!
-          feeds[inputName(name)] = tensorOf(ort, spec, checked(name, spec, values[name]))
-        } else {
-          const held = slot(name)
-          if (runtime.writes === 'device' && held.current.location === 'cpu')
-            held.current = await carrier.toDevice(held.current)
-          feeds[inputName(name)] = held.current
-        }
-      }
-      const fetches: Record<string, Tensor | null> = {}
-      for (const name of model.outputs) {
-        const twin = runtime.writes === 'twin' && writes.has(name)
-        fetches[publicName(name)] = twin ? spareOf(ort, slot(name)) : null
-      }
-      const results = await session.run(feeds, fetches)
-      const returned: Record<string, Float32Array> = {}
-      for (const name of model.outputs) {
-        const result = results[publicName(name)]!
-        if (writes.has(name)) replace(slot(name), result)
-        else returned[name] = Float32Array.from(result.data as Float32Array)
-      }
-      return returned
-    },
+    run: (values) => inTurn(() => once(values)),
     dispose() {
       if (programs.delete(program)) void session.release()
     },
+  }
+  const once: Program['run'] = async (values) => {
+    const feeds: Record<string, Tensor> = {}
+    for (const name of model.inputs) {
+      if (given.has(name)) {
+        const spec = step.inputs[name]!
+        feeds[inputName(name)] = tensorOf(ort, spec, checked(name, spec, values[name]))
+      } else {
+        const held = slot(name)
+        if (runtime.writes === 'device' && held.current.location === 'cpu')
+          held.current = await carrier.toDevice(held.current)
+        feeds[inputName(name)] = held.current
+      }
+    }
+    const fetches: Record<string, Tensor | null> = {}
+    // The arrays as they are now: one that is placed meanwhile is not overwritten.
+    const written = new Map(step.writes.map((name) => [name, slot(name)]))
+    for (const name of model.outputs) {
+      const held = runtime.writes === 'twin' ? written.get(name) : undefined
+      fetches[publicName(name)] = held === undefined ? null : spareOf(ort, held)
+    }
+    const results = await session.run(feeds, fetches)
+    const returned: Record<string, Float32Array> = {}
+    for (const name of model.outputs) {
+      const result = results[publicName(name)]!
+      const held = written.get(name)
+      if (held !== undefined) replace(held, result)
+      else returned[name] = Float32Array.from(result.data as Float32Array)
+    }
+    return returned
   }
   return program
 }
@@ -158,7 +173,7 @@ function replace(slot: Slot, result: Tensor): void {
   const { current, spare } = slot
   if (spare === undefined) {
     slot.current = result
-    current.dispose()
+    if (current.location === 'gpu-buffer') current.dispose()
   } else {
     slot.current = spare
     slot.spare = current

@@ -89,6 +89,33 @@ function keepsArrays(name: EngineName): void {
     expect([...(await engine.read('state'))]).toEqual([8, 16, 24])
   })
 
+  it('takes runs that are asked for at the same time in turn', async () => {
+    const engine = await freshEngine(name)
+    engine.place('state', floats([3], x.values))
+    const [one, other] = [await compiled(engine, doubling), await compiled(engine, doubling)]
+    const given = new Float32Array(3)
+    const results = await Promise.all([one.run({ given }), other.run({ given }), one.run({ given })])
+    expect(results.map(({ old }) => [...old!])).toEqual([
+      [1, 2, 3],
+      [2, 4, 6],
+      [4, 8, 12],
+    ])
+    expect([...(await engine.read('state'))]).toEqual([8, 16, 24])
+  })
+
+  it('keeps what is placed while a step runs', async () => {
+    const engine = await freshEngine(name)
+    engine.place('state', floats([3], x.values))
+    const program = await compiled(engine, doubling)
+    const given = new Float32Array(3)
+    await program.run({ given })
+    const running = program.run({ given })
+    await Promise.resolve() // it has begun
+    engine.place('state', floats([3], [7, 8, 9]))
+    await running
+    expect([...(await engine.read('state'))]).toEqual([7, 8, 9])
+  })
+
   it('refuses a step whose array is missing', async () => {
     const engine = await freshEngine(name)
     const run = async () => (await engine.compile(doubling)).run({ given: new Float32Array(3) })
