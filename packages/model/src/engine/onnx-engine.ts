@@ -57,9 +57,10 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
     return result
   }
   const drop = (name: string) => {
-    const dropped = slots.get(name)?.current
+    const dropped = slots.get(name)
     slots.delete(name)
-    if (dropped?.location === 'gpu-buffer') void inTurn(async () => dropped.dispose())
+    // Not before the run that may be reading it, or bringing it to the device, is over.
+    if (dropped !== undefined) void inTurn(async () => free(dropped.current))
   }
 
   return {
@@ -173,11 +174,19 @@ function replace(slot: Slot, result: Tensor): void {
   const { current, spare } = slot
   if (spare === undefined) {
     slot.current = result
-    if (current.location === 'gpu-buffer') current.dispose()
+    free(current)
   } else {
     slot.current = spare
     slot.spare = current
   }
+}
+
+/**
+ * What is left to the garbage collector fills the device meanwhile, and brings the process down when it is collected after
+ * the last session is gone (ONNX Runtime 1.30).
+ */
+function free(tensor: Tensor): void {
+  if (tensor.location === 'gpu-buffer') tensor.dispose()
 }
 
 function spareOf(ort: OrtLibrary, slot: Slot): Tensor {
