@@ -41,7 +41,7 @@ it('--help names every engine, and what auto takes', async () => {
   const { stdout } = await runCli(['--help'])
   const help = stdout.replace(/\s+/g, ' ')
   expect(help).toContain('auto: the first that loads of onnx, tensorflow, onnx-wasm')
-  expect(help).toContain('"onnx-webgpu"')
+  expect(help).toContain('onnx-webgpu')
 })
 
 describe('a peer on onnx-wasm', () => {
