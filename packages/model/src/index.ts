@@ -9,8 +9,16 @@ export {
   tokenize,
   type TokenSet,
 } from './data.ts'
-export type { Engine, EngineName, HostTensor, Program, Step } from './engine/engine.ts'
-export { ENGINES, type EngineOptions, selectEngine, type SelectedEngine } from './engine/select.ts'
+export {
+  AUTO_ENGINES,
+  type Engine,
+  type EngineName,
+  ENGINES,
+  type HostTensor,
+  type Program,
+  type Step,
+} from './engine/engine.ts'
+export { type EngineOptions, selectEngine, type SelectedEngine } from './engine/select.ts'
 export { ModelError, type ModelErrorDetail } from './errors.ts'
 export { evaluate, type Evaluation } from './evaluate.ts'
 export {

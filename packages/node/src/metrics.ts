@@ -16,6 +16,8 @@ export function createMetrics() {
     info: gauge('comigs_info', 'Always 1; labels describe the peer', [
       'version',
       'engine',
+      'engine_reason',
+      'device',
       'federation',
       'strategy',
     ]),

@@ -119,7 +119,9 @@ export async function runPeer(
     const found = await findManifest(config, state, { key, admission })
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
     const loaded = await training.load({ engine: config.engine, threads: config.threads, base })
-    emit({ event: 'engine', engine: loaded.engine, device: loaded.device, reason: loaded.reason })
+    const { engine, device, reason } = loaded
+    log.info({ engine, device, reason }, 'engine chosen')
+    emit({ event: 'engine', engine, device, reason })
     const manifest = found ?? (await newManifest(base, newFederation()))
     const federation = manifestHash(manifest)
     await requireFit(manifest, base)
@@ -128,7 +130,9 @@ export async function runPeer(
     metrics.info.set(
       {
         version: VERSION,
-        engine: loaded.engine,
+        engine,
+        engine_reason: reason,
+        device,
         federation: federation.slice(0, 16),
         strategy: config.strategy,
       },

@@ -71,7 +71,7 @@ export async function runRounds(init: RoundsInit): Promise<void> {
     // 1. Train the experts on our own text: H local steps, routers frozen.
     const start = init.protect && (await trainer.shared())
     const experts = await trainer.trainExperts(manifest.localSteps)
-    const epsilon = start && (await protectUpdate(trainer, start, init.protect!))
+    const epsilon = start && (await protectUpdate(trainer, start, init.protect))
     const trained = clock.now()
 
     // 2. Publish what changed in the shared part; 3. wait a little for the others; 4. mix with what has arrived.

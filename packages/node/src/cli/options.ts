@@ -1,3 +1,4 @@
+import { AUTO_ENGINES, ENGINES } from '@comigs/model/light'
 import { InvalidArgumentError, Option } from 'commander'
 import type { PeerConfig } from '../peer.ts'
 
@@ -33,7 +34,9 @@ export const shared = {
       .choices(['debug', 'info', 'warn', 'error', 'silent'])
       .default('warn'),
   engine: () =>
-    option('--engine <name>', 'what computes').choices(['auto', 'onnx', 'tensorflow', 'cpu']).default('auto'),
+    option('--engine <name>', `what computes; auto: the first that loads of ${AUTO_ENGINES.join(', ')}`)
+      .choices(['auto', ...ENGINES])
+      .default('auto'),
   threads: () => option('--threads <n>', 'threads of one operator').argParser(wholeNumber(1)).default(1),
   base: () => option('--base <folder>', 'base model, a Hugging Face folder (default: the shipped one)'),
   state: () => option('--state <folder>', 'where key, checkpoint and copies are kept').default('.comigs'),
