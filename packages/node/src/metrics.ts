@@ -59,6 +59,8 @@ export function createMetrics() {
       'reason',
     ]),
     httpRefusals: counter('comigs_http_refusals_total', 'HTTP requests refused, by reason', ['reason']),
+    textRequests: counter('comigs_text_requests_total', 'Requests for text, by how they ended', ['outcome']),
+    textTokens: counter('comigs_text_tokens_total', 'Tokens written for requests'),
     eventLoopLag: gauge(
       'comigs_event_loop_lag_seconds',
       '99th percentile of the event loop delay since the last scrape',

@@ -33,6 +33,7 @@ import { createMetrics, type Metrics } from './metrics.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, requireFit } from './new-manifest.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
+import { createTextService } from './text/text-service.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
 import { VERSION } from './version.ts'
 
@@ -157,6 +158,14 @@ export async function runPeer(
       metrics: () => scrape(metrics, host, lag),
       ready: () => status.phase !== 'starting',
       status: () => status,
+      text: createTextService({
+        training,
+        positions: loaded.model.positions,
+        onEnd: (outcome, tokens) => {
+          metrics.textRequests.inc({ outcome })
+          metrics.textTokens.inc(tokens)
+        },
+      }),
       onRefused: (reason) => {
         metrics.httpRefusals.inc({ reason })
       },

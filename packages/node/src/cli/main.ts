@@ -4,9 +4,11 @@ import { Command, type Option } from 'commander'
 import pc from 'picocolors'
 import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
 import { VERSION } from '../version.ts'
+import { addChatCommand } from './chat-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
 import { addPeerCommand } from './peer-command.ts'
 import { addPretrainCommand } from './pretrain-command.ts'
+import { addServeCommand } from './serve-command.ts'
 import { addSwarmCommand } from './swarm-command.ts'
 
 const program = new Command('comigs-peer')
@@ -24,6 +26,8 @@ const program = new Command('comigs-peer')
 addPeerCommand(program)
 addSwarmCommand(program)
 addGenerateCommand(program)
+addChatCommand(program)
+addServeCommand(program)
 addPretrainCommand(program)
 
 try {
