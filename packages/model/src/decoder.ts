@@ -34,7 +34,7 @@ export interface Decoder {
  * Tokens that one run takes: one when writing, many when reading a prompt (the rest of the last run is padding). Each size
  * is a program of its own, made when it is first needed. Chosen by measurement (bench/generate).
  */
-const CHUNKS = [1, 16, 128]
+const CHUNKS = [1, 8, 32, 128]
 /** Rows of the smallest cache; sizes double from there, so that a short text attends to little. */
 const SMALLEST_CACHE = 128
 
