@@ -290,8 +290,9 @@ describe('text for many', () => {
     const url = await serve(serviceWith({ active: 1, timeoutMs: 100 }))
     const long = { ...greedy, max_tokens: 2048 }
     const streamed = async () => {
-      let chunks = 0
-      for await (const _ of await clientOf(url).completions.create({ ...long, stream: true })) chunks++
+      const chunks = []
+      for await (const chunk of await clientOf(url).completions.create({ ...long, stream: true }))
+        chunks.push(chunk)
       return chunks
     }
     const [first, second] = await Promise.allSettled([streamed(), clientOf(url).completions.create(long)])
@@ -311,7 +312,9 @@ describe('text for many', () => {
     })
     const endless = { ...greedy, max_tokens: 2048 }
     const stream = await clientOf(url).completions.create({ ...endless, stream: true })
-    for await (const _ of stream) break // the client closes the connection
+    const chunks = stream[Symbol.asyncIterator]()
+    await chunks.next()
+    await chunks.return?.() // the client closes the connection
     await untilEnded(1)
     expect(ended).toEqual(['cancelled'])
 

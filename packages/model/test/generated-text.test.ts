@@ -94,7 +94,7 @@ describe('a stop filter', () => {
         const longest = Math.max(0, ...stops.map((one) => one.length - 1))
         const allowed = expected(text, stops).text
         let letThrough = ''
-        for (const [i, letter] of [...text].entries()) {
+        for (const [i, letter] of Array.from(text).entries()) {
           const { text: piece, stopped } = filter.push(letter)
           letThrough += piece
           expect(allowed.startsWith(letThrough)).toBe(true)

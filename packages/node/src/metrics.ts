@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { TextOutcome } from './text/text-service.ts'
 
 /**
  * Everything that a peer measures, in one place: nothing else registers a metric. Names are listed in docs/METRICS.md, and
@@ -70,3 +71,11 @@ export function createMetrics() {
 }
 
 export type Metrics = ReturnType<typeof createMetrics>
+
+/** Counts requests for text. */
+export const countTexts =
+  ({ textRequests, textTokens }: Metrics) =>
+  (outcome: TextOutcome, tokens: number): void => {
+    textRequests.inc({ outcome })
+    textTokens.inc(tokens)
+  }

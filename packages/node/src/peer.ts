@@ -29,7 +29,7 @@ import { type Connector, createConnector } from './host/connector.ts'
 import { createHost, type Host } from './host/host.ts'
 import { fetchManifest } from './host/knock.ts'
 import { type HttpServer, startHttp } from './http/server.ts'
-import { createMetrics, type Metrics } from './metrics.ts'
+import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, requireFit } from './new-manifest.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
@@ -161,10 +161,7 @@ export async function runPeer(
       text: createTextService({
         training,
         positions: loaded.model.positions,
-        onEnd: (outcome, tokens) => {
-          metrics.textRequests.inc({ outcome })
-          metrics.textTokens.inc(tokens)
-        },
+        onEnd: countTexts(metrics),
       }),
       onRefused: (reason) => {
         metrics.httpRefusals.inc({ reason })

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline/promises'
 import { type ChatMessage, chatPrompt, withoutLeadingSpace } from '../text/chat-template.ts'
 import { loadPersonalModel } from '../text/personal-model.ts'
 import { writeText } from '../text/stream-text.ts'
-import { startTrainingWorker, type Training } from '../training/training-worker.ts'
+import { type Training, withTrainingWorker } from '../training/training-worker.ts'
 import { option } from './options.ts'
 import { createTextDisplay } from './show-text.ts'
 import { newSeed, type TextFlags, textOptions } from './text-options.ts'
@@ -26,14 +26,7 @@ export function addChatCommand(program: Command): void {
   for (const one of textOptions()) command.addOption(one)
   command
     .addHelpText('after', '\nExample:\n  comigs-peer chat --state .comigs --max-tokens 60')
-    .action(async (flags: Flags) => {
-      const worker = startTrainingWorker()
-      try {
-        await Promise.race([chat(worker.training, flags), worker.died])
-      } finally {
-        await worker.stop()
-      }
-    })
+    .action((flags: Flags) => withTrainingWorker((training) => chat(training, flags)))
 }
 
 async function chat(training: Training, flags: Flags): Promise<void> {

@@ -2,7 +2,7 @@ import type { GeneratedToken } from '@comigs/model'
 import type { Command } from 'commander'
 import { loadPersonalModel } from '../text/personal-model.ts'
 import { writeText } from '../text/stream-text.ts'
-import { startTrainingWorker } from '../training/training-worker.ts'
+import { type Training, withTrainingWorker } from '../training/training-worker.ts'
 import { option, shared } from './options.ts'
 import { printJson } from './output.ts'
 import { createTextDisplay } from './show-text.ts'
@@ -24,17 +24,10 @@ export function addGenerateCommand(program: Command): void {
   command
     .addOption(shared.json())
     .addHelpText('after', '\nExample:\n  comigs-peer generate --state .comigs --prompt "Il était une fois"')
-    .action(async (flags: Flags) => {
-      const worker = startTrainingWorker()
-      try {
-        await Promise.race([generate(worker.training, flags), worker.died])
-      } finally {
-        await worker.stop()
-      }
-    })
+    .action((flags: Flags) => withTrainingWorker((training) => generate(training, flags)))
 }
 
-async function generate(training: Parameters<typeof writeText>[0], flags: Flags): Promise<void> {
+async function generate(training: Training, flags: Flags): Promise<void> {
   await loadPersonalModel(training, flags)
   const json = flags.json === true
   const display = createTextDisplay((text) => process.stdout.write(text), flags.showExperts)

@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
 import { startHttp } from '../http/server.ts'
-import { createMetrics } from '../metrics.ts'
+import { countTexts, createMetrics } from '../metrics.ts'
 import { loadPersonalModel } from '../text/personal-model.ts'
 import { createTextService } from '../text/text-service.ts'
-import { startTrainingWorker } from '../training/training-worker.ts'
+import { type Training, withTrainingWorker } from '../training/training-worker.ts'
 import { VERSION } from '../version.ts'
 import { type HttpFlags, httpOptions, shared } from './options.ts'
 import { print, printJson } from './output.ts'
@@ -30,22 +30,10 @@ export function addServeCommand(program: Command): void {
   command
     .addOption(shared.json())
     .addHelpText('after', '\nExample:\n  comigs-peer serve --state .comigs --http 8000')
-    .action(async (flags: Flags) => {
-      const stop = stopSignal()
-      const worker = startTrainingWorker()
-      try {
-        await Promise.race([serve(flags, worker.training, stop), worker.died])
-      } finally {
-        await worker.stop()
-      }
-    })
+    .action((flags: Flags) => withTrainingWorker((training) => serve(flags, training, stopSignal())))
 }
 
-async function serve(
-  flags: Flags,
-  training: Parameters<typeof loadPersonalModel>[0],
-  stop: AbortSignal,
-): Promise<void> {
+async function serve(flags: Flags, training: Training, stop: AbortSignal): Promise<void> {
   const model = await loadPersonalModel(training, flags)
   const metrics = createMetrics()
   const { federation, round, engine, device, reason } = model
@@ -71,10 +59,7 @@ async function serve(
     text: createTextService({
       training,
       positions: model.model.positions,
-      onEnd: (outcome, tokens) => {
-        metrics.textRequests.inc({ outcome })
-        metrics.textTokens.inc(tokens)
-      },
+      onEnd: countTexts(metrics),
     }),
     onRefused: (why) => {
       metrics.httpRefusals.inc({ reason: why })

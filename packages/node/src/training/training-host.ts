@@ -210,14 +210,19 @@ export class TrainingHost {
   ): Promise<void> {
     const controller = new AbortController()
     this.#texts.set(id, controller)
-    let delivered: void | Promise<void> = undefined
+    let delivered: Promise<void> | undefined
     try {
       const tokens = generate(this.#decoder(request.model), this.#tokenizer, request.prompt, {
         ...request,
         random: stream(request.seed, 'generate'),
         signal: controller.signal,
       })
-      for await (const token of tokens) delivered = onToken(token)
+      for await (const token of tokens) {
+        delivered = Promise.resolve(onToken(token))
+        delivered.catch(() => {
+          controller.abort() // whoever cannot hear it wants no more of it
+        })
+      }
       await delivered
     } finally {
       this.#texts.delete(id)
