@@ -14,10 +14,10 @@ import {
   type TextOutcome,
   type TextService,
 } from '../../packages/node/src/text/text-service.ts'
-import type { GenerateRequest } from '../../packages/node/src/training/training-host.ts'
+import { type GenerateRequest, TrainingHost } from '../../packages/node/src/training/training-host.ts'
 import { startTrainingWorker, type TrainingWorker } from '../../packages/node/src/training/training-worker.ts'
 import { MAIN, peerArguments, PeerProcess, runCli } from './support/peer-process.ts'
-import { TINY, writeTinyBase } from './support/tiny-base.ts'
+import { LANGUAGES, TINY, writeTinyBase } from './support/tiny-base.ts'
 
 /** Using the personal model: by OpenAI's own client, unchanged, and on the command line. */
 
@@ -334,6 +334,41 @@ describe('text for many', () => {
     await expect(clientOf(url, 'guess').models.list()).rejects.toBeInstanceOf(OpenAI.AuthenticationError)
     const { choices } = await clientOf(url, 'secret').completions.create(greedy)
     expect(choices).toHaveLength(1)
+  })
+})
+
+describe('training and text on one engine', () => {
+  const file = (split: string, ending = '') => join(LANGUAGES, `fr.${split}.txt${ending}`)
+  const source = { train: [file('train', '.gz')], valid: [file('valid')], test: [file('test')] }
+  const ready = async () => {
+    const host = new TrainingHost()
+    await host.load({ engine: 'onnx', threads: 1, base })
+    await host.loadData(source, 32)
+    const mixture = { experts: 2, rank: 8, alpha: 16, routing: 'router' as const }
+    const schedule = { kind: 'constant' as const, rate: 2e-3, warmupSteps: 1 }
+    await host.prepare({ mixture, batch: 4, context: 32, schedule, sharedSeed: 1, seed: 2 })
+    return host
+  }
+  const train = async (host: TrainingHost) => {
+    const { loss } = await host.trainExperts(20)
+    return { loss, routers: (await host.trainRouters(5))!.loss, shared: await host.shared() }
+  }
+
+  it('go on at once, and training is none the worse for it', async () => {
+    const alone = await train(await ready())
+    const host = await ready()
+    let training = true
+    const tokensMeanwhile = { count: 0 }
+    const asked = { model: 'personal', prompt: 'Il', maxTokens: 1_000_000, temperature: 0, seed: 1 } as const
+    const text = host.generate(1, asked, () => {
+      if (training) tokensMeanwhile.count++
+    })
+    const together = await train(host)
+    training = false
+    host.cancel(1)
+    await text
+    expect(tokensMeanwhile.count).toBeGreaterThan(20)
+    expect(together).toEqual(alone) // to the last bit
   })
 })
 
