@@ -36,7 +36,7 @@ async function pair(
 
 const text = (name: string, length: number) => [...randomInts(name, length, MODEL.vocabSize)]
 
-describe.each(['cpu', 'onnx'] as const)('decoding on %s', (name) => {
+describe.each(['cpu', 'onnx', 'onnx-wasm'] as const)('decoding on %s', (name) => {
   it.each([
     ['the base alone', NO_EXPERTS],
     ['one expert', mixtureOf(1)],
