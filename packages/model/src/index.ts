@@ -43,6 +43,7 @@ export {
   type TrainerOptions,
 } from './trainer.ts'
 export { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
+export { createDecoder, type Decoder } from './decoder.ts'
 export { generate, type GeneratedToken, type GenerateOptions } from './generate.ts'
-export { NO_EXPERTS, nextTokenStep } from './steps.ts'
+export { NO_EXPERTS } from './steps.ts'
 export { stream, type RandomStream } from './random.ts'

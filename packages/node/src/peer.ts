@@ -36,11 +36,12 @@ import { type Connector, createConnector } from './host/connector.ts'
 import { createHost, type Host } from './host/host.ts'
 import { fetchManifest, type Knocker } from './host/knock.ts'
 import { type HttpServer, startHttp } from './http/server.ts'
-import { createMetrics, type Metrics } from './metrics.ts'
+import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, requireFit } from './new-manifest.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
+import { createTextService } from './text/text-service.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
 import { VERSION } from './version.ts'
 
@@ -190,6 +191,11 @@ export async function runPeer(
       metrics: () => scrape(metrics, host, lag),
       ready: () => status.phase !== 'starting',
       status: () => status,
+      text: createTextService({
+        training,
+        positions: loaded.model.positions,
+        onEnd: countTexts(metrics),
+      }),
       onRefused: (reason) => {
         metrics.httpRefusals.inc({ reason })
       },

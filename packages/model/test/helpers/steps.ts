@@ -4,11 +4,11 @@ import { baseLayout, trainedLayout } from '../../src/parameters.ts'
 import {
   BASE,
   baseArray,
+  decodeStep,
   evaluationStep,
   EXPERTS,
   expertStep,
   moments,
-  nextTokenStep,
   NO_EXPERTS,
   pretrainStep,
   ROUTER,
@@ -34,7 +34,7 @@ export const STEPS: readonly NamedStep[] = [
   ...ofEach('expert step', [1, 2, 4], (n) => expertStep(shapeOf(mixture(n)))),
   ...ofEach('router step', [2, 4], (n) => routerStep(shapeOf(mixture(n)))),
   ...ofEach('evaluation', [0, 1, 2, 4], (n) => evaluationStep(shapeOf(mixture(n)))),
-  ...ofEach('next token', [0, 2, 4], (n) => nextTokenStep({ ...shapeOf(mixture(n)), context: 16 })),
+  ...ofEach('decode', [0, 2, 4], (n) => decodeStep({ ...shapeOf(mixture(n)), tokens: 16, past: 8 })),
   ...ofEach('pretraining', [0], () => pretrainStep({ model: TINY, batch: 2, context: 16 })),
 ]
 

@@ -51,8 +51,23 @@ export const shared = {
       .default('comigs'),
 } as const
 
+/** Flags of every command that listens for HTTP. */
+export interface HttpFlags {
+  readonly http: PeerConfig['http']
+  readonly httpNames?: string[]
+  readonly httpToken?: string
+}
+
+export const httpOptions = () => [
+  option('--http <host:port>', 'where to serve metrics, status and text')
+    .argParser(httpAddress)
+    .default({ host: '127.0.0.1', port: 0 }, '127.0.0.1:0'),
+  option('--http-names <name...>', 'further names that HTTP requests may call us by').argParser(list),
+  option('--http-token <token>', 'needed to listen for HTTP off loopback'),
+]
+
 /** host:port, or just a port. */
-export function httpAddress(text: string): PeerConfig['http'] {
+function httpAddress(text: string): PeerConfig['http'] {
   const match = /^(?:(?:\[([^\]]+)\]|([^:]+)):)?(\d+)$/.exec(text)
   const port = Number(match?.[3])
   if (match === null || port > 65_535)
