@@ -206,7 +206,7 @@ describe.each<CodecName>(['float32', 'float16', 'int8', 'int4'])(
     })
 
     it('holds the canary of the shared parameters: the search works', () => {
-      expect(highest('generalist')).toBeGreaterThan(0.99)
+      expect(highest('generalist')).toBeGreaterThan(0.98)
     })
 
     it.each(Object.keys(PRIVATE))('holds nothing of the %s', (name) => {
@@ -250,11 +250,22 @@ function readings(bytes: Uint8Array): Float32Array[] {
     }
   }
   read.push(Float32Array.from(new Int8Array(bytes.slice().buffer)))
-  for (const body of bodies(bytes)) {
-    const count = Math.floor((body.length * 128) / 132)
-    if (CODECS.int8.byteLength(count) === body.length) read.push(CODECS.int8.decode(body, count))
+  read.push(
+    Float32Array.from({ length: 2 * bytes.length }, (_, i) => (bytes[i >> 1]! << (i % 2 ? 24 : 28)) >> 28),
+  )
+  return [...read, ...bodies(bytes).flatMap((body) => [...blocks('int8', body), ...blocks('int4', body)])]
+}
+
+/** What a body says when it is a payload of blocks of 128 with a scale each. */
+function blocks(name: 'int8' | 'int4', body: Uint8Array): Float32Array[] {
+  const codec = CODECS[name]
+  const count = Math.floor((body.length * 128) / codec.byteLength(128))
+  if (codec.byteLength(count) !== body.length) return []
+  try {
+    return [codec.decode(body, count)]
+  } catch {
+    return [] // no scales: it is something else
   }
-  return read
 }
 
 /** The raw bytes behind the header of a stream. */

@@ -28,7 +28,7 @@ const running: PeerProcess[] = []
 const hosts: Host[] = []
 afterEach(async () => {
   await Promise.all(running.splice(0).map((peer) => peer.kill('SIGKILL')))
-  await Promise.all(hosts.splice(0).map((host) => host.stop()))
+  await Promise.all(hosts.splice(0).map(async (host) => host.stop()))
 })
 
 let states = 0

@@ -29,15 +29,25 @@ export interface ForwardInput {
   readonly tokens: tf.Tensor1D
   /** Sequences in the batch, B. */
   readonly batch: number
+  /** Where each token stands in its text, int32 `[N]`. @default 0, 1, 2, ... in every sequence */
+  readonly positions?: tf.Tensor1D
+  /** What a layer's tokens gather, `[N, 3 C]` -> `[N, C]`. @default causal attention within each sequence */
+  readonly attend?: (qkv: tf.Tensor2D, layer: number) => tf.Tensor2D
 }
 
 /** GPT-2 (Radford et al. 2019) with the MLP of every block replaced by a mixture of LoRA experts. */
-export function gpt2({ model, mixture, base, trained, tokens, batch }: ForwardInput): Forward {
+export function gpt2(input: ForwardInput): Forward {
+  const { model, mixture, base, trained, tokens, batch } = input
+  const attend = input.attend ?? ((qkv: tf.Tensor2D) => attention(qkv, { batch, heads: model.heads }))
   const { width: C, epsilon } = model
   const N = tokens.shape[0]
   const T = N / batch
   const wte = base('wte.weight') as tf.Tensor2D
-  const wpe = tf.slice(base('wpe.weight') as tf.Tensor2D, [0, 0], [T, C])
+  const allPositions = base('wpe.weight') as tf.Tensor2D
+  const wpe =
+    input.positions === undefined
+      ? tf.slice(allPositions, [0, 0], [T, C])
+      : tf.reshape(embedding(allPositions, input.positions), [batch, T, C])
   const embedded = tf.reshape(embedding(wte, tokens), [batch, T, C])
   let x: tf.Tensor2D = tf.reshape(tf.add(embedded, wpe), [N, C])
 
@@ -54,10 +64,7 @@ export function gpt2({ model, mixture, base, trained, tokens, batch }: ForwardIn
   for (let layer = 0; layer < model.layers; layer++) {
     const h = `h.${layer}`
     const lora = attentionPrefix(layer)
-    const attended = attention(linear(norm(x, `${h}.ln_1`), `${h}.attn.c_attn`, `${lora}.c_attn`), {
-      batch,
-      heads: model.heads,
-    })
+    const attended = attend(linear(norm(x, `${h}.ln_1`), `${h}.attn.c_attn`, `${lora}.c_attn`), layer)
     x = tf.add(x, linear(attended, `${h}.attn.c_proj`, `${lora}.c_proj`))
     const mlp = mixtureMlp(norm(x, `${h}.ln_2`), { layer, base, trained, mixture })
     x = tf.add(x, mlp.out)

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { TextOutcome } from './text/text-service.ts'
 
 /**
  * Everything that a peer measures, in one place: nothing else registers a metric. Names are listed in docs/METRICS.md, and
@@ -16,6 +17,8 @@ export function createMetrics() {
     info: gauge('comigs_info', 'Always 1; labels describe the peer', [
       'version',
       'engine',
+      'engine_reason',
+      'device',
       'federation',
       'strategy',
     ]),
@@ -75,6 +78,8 @@ export function createMetrics() {
       'reason',
     ]),
     httpRefusals: counter('comigs_http_refusals_total', 'HTTP requests refused, by reason', ['reason']),
+    textRequests: counter('comigs_text_requests_total', 'Requests for text, by how they ended', ['outcome']),
+    textTokens: counter('comigs_text_tokens_total', 'Tokens written for requests'),
     eventLoopLag: gauge(
       'comigs_event_loop_lag_seconds',
       '99th percentile of the event loop delay since the last scrape',
@@ -84,3 +89,11 @@ export function createMetrics() {
 }
 
 export type Metrics = ReturnType<typeof createMetrics>
+
+/** Counts requests for text. */
+export const countTexts =
+  ({ textRequests, textTokens }: Metrics) =>
+  (outcome: TextOutcome, tokens: number): void => {
+    textRequests.inc({ outcome })
+    textTokens.inc(tokens)
+  }

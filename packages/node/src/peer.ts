@@ -33,12 +33,13 @@ import { createDialer } from './host/dialer.ts'
 import { createHost, type Host } from './host/host.ts'
 import { fetchManifest, type Knocker } from './host/knock.ts'
 import { type HttpServer, startHttp } from './http/server.ts'
-import { createMetrics, type Metrics } from './metrics.ts'
+import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, requireFit } from './new-manifest.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
+import { createTextService } from './text/text-service.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
 import { VERSION } from './version.ts'
 
@@ -115,7 +116,9 @@ export async function runPeer(
     const found = await findManifest(config, state, { key, admission })
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
     const loaded = await training.load({ engine: config.engine, threads: config.threads, base })
-    emit({ event: 'engine', engine: loaded.engine, device: loaded.device, reason: loaded.reason })
+    const { engine, device, reason } = loaded
+    log.info({ engine, device, reason }, 'engine chosen')
+    emit({ event: 'engine', engine, device, reason })
     const manifest = found ?? (await newManifest(base, newFederation()))
     const federation = manifestHash(manifest)
     await requireFit(manifest, base)
@@ -124,7 +127,9 @@ export async function runPeer(
     metrics.info.set(
       {
         version: VERSION,
-        engine: loaded.engine,
+        engine,
+        engine_reason: reason,
+        device,
         federation: federation.slice(0, 16),
         strategy: config.strategy,
       },
@@ -211,6 +216,11 @@ export async function runPeer(
       metrics: () => scrape(metrics, host, lag),
       ready: () => status.phase !== 'starting',
       status: () => status,
+      text: createTextService({
+        training,
+        positions: loaded.model.positions,
+        onEnd: countTexts(metrics),
+      }),
       onRefused: (reason) => {
         metrics.httpRefusals.inc({ reason })
       },

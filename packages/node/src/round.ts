@@ -55,7 +55,7 @@ export interface RoundsInit {
   /** How long a round may wait for others, as a share of its training time. */
   readonly waitShare: number
   /** Makes of an update what may leave this machine; with the epsilon spent so far. Undefined: nothing is done to it. */
-  readonly protect:
+  readonly protect?:
     | ((start: Float32Array, trained: Float32Array) => Promise<{ x: Float32Array; epsilon: number }>)
     | undefined
   checkpoint(round: number): Promise<void>

@@ -86,7 +86,7 @@ describe('readAdmission', () => {
 describe('over TCP', () => {
   const hosts: Host[] = []
   afterEach(async () => {
-    await Promise.all(hosts.splice(0).map((host) => host.stop()))
+    await Promise.all(hosts.splice(0).map(async (host) => host.stop()))
   })
 
   async function start(

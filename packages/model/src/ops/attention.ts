@@ -81,3 +81,39 @@ export function causalMaskValues(T: number): Float32Array {
 export function attention(qkv: tf.Tensor2D, shape: AttentionShape): tf.Tensor2D {
   return run({ qkv }, { ...shape })[0] as tf.Tensor2D
 }
+
+/** Keys and values of the tokens before, and which of their rows are filled. */
+export interface Past {
+  /** `[H, P, D]` */
+  readonly keys: tf.Tensor3D
+  /** `[H, P, D]` */
+  readonly values: tf.Tensor3D
+  /** `[P]`: 0 where a row holds a token, MASKED where it holds none. */
+  readonly mask: tf.Tensor1D
+}
+
+/**
+ * Attention of new tokens to all that came before them and, causally, to each other. Past and present are two products
+ * under one softmax, so that the past is read where it lies and never copied.
+ * @param qkv - queries, keys and values of S new tokens of one text, `[S, 3 C]`
+ * @returns `out` `[S, C]`, and `keys` and `values` of the new tokens, `[H, S, D]`; owned by the caller
+ */
+export function attentionToPast(
+  qkv: tf.Tensor2D,
+  past: Past,
+): { readonly out: tf.Tensor2D; readonly keys: tf.Tensor3D; readonly values: tf.Tensor3D } {
+  const [H, P, D] = past.keys.shape
+  const S = qkv.shape[0]
+  const [q, keys, values] = heads(qkv, 1, H).map((x) => tf.reshape(x, [H, S, D])) as [
+    tf.Tensor3D,
+    tf.Tensor3D,
+    tf.Tensor3D,
+  ]
+  const scaled = tf.mul(q, 1 / Math.sqrt(D))
+  const toPast = tf.add(tf.matMul(scaled, past.keys, false, true), past.mask) // [H, S, P]
+  const toPresent = tf.add(tf.matMul(scaled, keys, false, true), causalMask(S)) // [H, S, S]
+  const probs = tf.softmax(tf.concat([toPast, toPresent], 2))
+  const [ofPast, ofPresent] = tf.split<tf.Tensor3D>(probs, [P, S], 2)
+  const mixed = tf.add(tf.matMul(ofPast!, past.values), tf.matMul(ofPresent!, values)) // [H, S, D]
+  return { out: unheads(tf.reshape(mixed, [1, H, S, D])), keys, values }
+}

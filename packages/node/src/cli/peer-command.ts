@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { NodeError } from '../errors.ts'
 import { type PeerConfig, runPeer } from '../peer.ts'
 import { createLog, printEvent } from './output.ts'
-import { httpAddress, list, option, shared, wholeNumber } from './options.ts'
+import { httpOptions, list, option, shared, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
 
 /** Every interface, a port of the system's choice. */
@@ -88,16 +88,9 @@ export function addPeerCommand(program: Command): void {
       option('--announce <address...>', 'further multiaddrs at which others reach us').argParser(list),
     )
     .addOption(option('--crowded', "many peers share this machine's address").default(false))
-    .optionsGroup('Metrics and status over HTTP:')
-    .addOption(
-      option('--http <host:port>', 'metrics and status')
-        .argParser(httpAddress)
-        .default({ host: '127.0.0.1', port: 0 }, '127.0.0.1:0'),
-    )
-    .addOption(
-      option('--http-names <name...>', 'further names that HTTP requests may call us by').argParser(list),
-    )
-    .addOption(option('--http-token <token>', 'needed to listen for HTTP off loopback'))
+  program.optionsGroup('Metrics, status and text over HTTP:')
+  for (const one of httpOptions()) program.addOption(one)
+  program
     .optionsGroup('Output:')
     .addOption(shared.json())
     .addOption(shared.logLevel())

@@ -1,0 +1,77 @@
+import type { OnnxRuntime, OrtLibrary } from '../onnx-engine.ts'
+import { optionalImport } from '../optional-import.ts'
+import { CPU_DIALECT, type Dialect } from './builder.ts'
+
+/** An arena and a memory plan of each session's own: 2.3 times the memory of a peer for no speed (decision 003). */
+const WITHOUT_ARENA = { enableCpuMemArena: false, enableMemPattern: false }
+
+/** ONNX Runtime's native library: linux with glibc, Windows, macOS on arm64. */
+export async function onnxCpu(threads: number): Promise<OnnxRuntime> {
+  const ort = await native('onnx')
+  return {
+    name: 'onnx',
+    device: `ONNX Runtime ${version(ort, 'node')} on the CPU, ${inThreads(threads)}`,
+    ort,
+    session: {
+      executionProviders: ['cpu'],
+      ...WITHOUT_ARENA,
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      executionMode: 'sequential',
+      // A spinning thread is a core that another peer on this machine cannot use.
+      extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
+    },
+    dialect: CPU_DIALECT,
+    writes: 'twin',
+  }
+}
+
+/** ONNX Runtime in WebAssembly: where no native library loads. Arrays are copied to its heap and back with each run. */
+export async function onnxWasm(threads: number): Promise<OnnxRuntime> {
+  const ort = (await optionalImport('onnx-wasm', 'onnxruntime-web')) as unknown as WebLibrary
+  // Of the library, not of a session, and fixed when it is first used.
+  ort.env.wasm.numThreads = threads
+  return {
+    name: 'onnx-wasm',
+    device: `ONNX Runtime ${version(ort, 'web')} in WebAssembly, ${inThreads(threads)}`,
+    ort,
+    session: { executionProviders: ['wasm'], ...WITHOUT_ARENA },
+    dialect: CPU_DIALECT,
+    writes: 'fresh', // it does not write into the arrays that it is handed (1.30)
+  }
+}
+
+/** ONNX Runtime's WebGPU provider: part of the native library, needs no CUDA. */
+export async function onnxWebgpu(): Promise<OnnxRuntime> {
+  const ort = await native('onnx-webgpu')
+  return {
+    name: 'onnx-webgpu',
+    device: `ONNX Runtime ${version(ort, 'node')} on WebGPU`,
+    ort,
+    // It warns of every graph of which a node runs on the CPU: shapes always do.
+    session: { executionProviders: ['webgpu'], logSeverityLevel: 3 },
+    dialect: WEBGPU_DIALECT,
+    writes: 'device',
+  }
+}
+
+/**
+ * The first two it would leave to the CPU, silently. Of Split every output is a storage buffer, of which WebGPU allows a
+ * shader 8, one for what is split.
+ */
+const WEBGPU_DIALECT: Dialect = { fusedMatMul: false, logSoftmax: false, splitOutputs: 7 }
+
+interface WebLibrary extends OrtLibrary {
+  readonly env: { readonly wasm: { numThreads?: number } }
+}
+
+async function native(engine: 'onnx' | 'onnx-webgpu'): Promise<OrtLibrary> {
+  return (await optionalImport(engine, 'onnxruntime-node')) as unknown as OrtLibrary
+}
+
+function version(ort: OrtLibrary, build: 'node' | 'web'): string {
+  const { env } = ort as { env?: { versions?: Partial<Record<typeof build, string>> } }
+  return env?.versions?.[build] ?? '(unknown version)'
+}
+
+const inThreads = (threads: number): string => (threads === 1 ? '1 thread' : `${threads} threads`)
