@@ -38,6 +38,7 @@ export function scenarioOf(seed: number): Scenario {
   const one = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!
   const sometimes = (share: number, value: number) => (random() < share ? value * random() : 0)
   const faulty = 20
+  const stragglers = sometimes(0.5, 0.3)
   const from = 3 + Math.floor(10 * random())
   return {
     seed,
@@ -50,7 +51,7 @@ export function scenarioOf(seed: number): Scenario {
     loss: sometimes(0.7, 0.3),
     duplication: sometimes(0.7, 0.3),
     broken: sometimes(0.5, 0.1),
-    stragglers: sometimes(0.5, 0.3),
+    stragglers,
     clockSkewMs: sometimes(0.5, 7_200_000),
     strangers: random() < 0.3 ? 2 : 0,
     robust: false,
@@ -59,7 +60,8 @@ export function scenarioOf(seed: number): Scenario {
     partition:
       random() < 0.5 ? { from, to: from + 1 + Math.floor((faulty - from - 1) * random()) } : undefined,
     faulty,
-    calm: 20,
+    // A straggler makes a round in ten: it needs time for some without learning, too.
+    calm: stragglers > 0 ? 60 : 20,
   }
 }
 

@@ -282,7 +282,8 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     run: (ms) => clock.advance(ms),
     async stop() {
       for (const peer of peers) swarm.kill(peer)
-      await clock.advance(60_000)
+      // A straggler's round has to end first.
+      await clock.advance(2 * STRAGGLING * ROUND_MS)
     },
   }
   return swarm
