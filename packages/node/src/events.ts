@@ -18,6 +18,8 @@ export interface RoundEvent {
     readonly peer: string
     readonly round: number
     readonly ageRounds: number
+    /** In the last mixture; undefined: left out of it. */
+    readonly weight?: number | undefined
   }[]
   readonly consensusDistance: number | undefined
   /** Differential privacy spent so far, at delta 1e-5. */
@@ -73,12 +75,13 @@ export type PeerEvent =
       readonly consensusDistance: number | undefined
     }
 
-/** GET /api/status. */
+/** GET /api/status; `?after=<round>` leaves out the rounds up to that one. */
 export interface PeerStatus {
   readonly name: string
   readonly version: string
-  readonly phase: 'starting' | 'training' | 'done'
-  readonly strategy: Strategy
+  /** Serving: a finished model, by `comigs-peer serve`. */
+  readonly phase: 'starting' | 'training' | 'done' | 'serving'
+  readonly strategy?: Strategy
   readonly peerId?: string
   readonly addresses?: readonly string[]
   readonly engine?: { readonly name: string; readonly device: string; readonly reason: string }
@@ -87,5 +90,16 @@ export interface PeerStatus {
   readonly baseValid?: Evaluation
   readonly baseTest?: Evaluation
   readonly test?: Evaluation
+  /** Where it serves HTTP. */
+  readonly http?: string
+  /** How far the peers are apart as copies come in after the last round. */
+  readonly consensus?: Pick<RoundEvent, 'neighbours' | 'consensusDistance'>
+  /** Things from other peers that were not taken, by reason. */
+  readonly refusals: Readonly<Record<string, number>>
   readonly rounds: readonly RoundEvent[]
+}
+
+/** GET /api/status of `comigs-peer swarm`. */
+export interface SwarmStatus {
+  readonly peers: readonly PeerStatus[]
 }
