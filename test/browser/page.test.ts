@@ -194,4 +194,29 @@ describe("a peer's page, while two peers train", () => {
     await own.close()
     await serve.stop()
   })
+
+  it('asks for the token off loopback, once a tab', async () => {
+    const off = ['--http', '0.0.0.0:0', '--http-token', 'pass word']
+    const base = ['--base', join(folder, 'base')]
+    const serve = await startServing(['serve', '--json', '--state', join(folder, 'de'), ...base, ...off])
+    const own = await browser.newPage()
+    await own.goto(serve.first.http)
+    const trouble = own.locator('#trouble')
+    await expect.poll(() => trouble.textContent()).toBe('This peer asks for its token.')
+    expect(await own.locator('#content').isVisible()).toBe(false)
+    expect(await violations(own)).toEqual([])
+
+    await own.getByLabel('Token of this peer').fill('pass')
+    await own.keyboard.press('Enter')
+    await expect.poll(() => trouble.textContent()).toBe('That is not the token of this peer.')
+    await own.getByLabel('Token of this peer').fill('pass word')
+    await own.getByRole('button', { name: 'Show' }).click()
+    await expect.poll(() => own.textContent('#phase')).toBe('serving')
+    await own.reload()
+    await expect.poll(() => own.textContent('#phase')).toBe('serving')
+    await write(own, 'Es war', 8)
+    expect(await own.textContent('#writing')).toMatch(/^Done/)
+    await own.close()
+    await serve.stop()
+  })
 })

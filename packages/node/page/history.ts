@@ -12,7 +12,6 @@ const MAX_ROUNDS = 5000
 
 /** Gathers what the polls bring. Nothing is lost when a peer restarts: it goes on where it was. */
 export interface History {
-  /** @returns whether anything is new */
   merge(statuses: readonly PeerStatus[]): void
   readonly peers: readonly PeerView[]
   /** Rounds after this one are news. */

@@ -32,10 +32,10 @@ tokenForm.addEventListener('submit', (event) => {
 })
 void live()
 
-/** Asks again and again, but not while nobody looks. */
+/** Asks again and again, but not while nobody looks or while the token is wanted. */
 async function live(): Promise<void> {
   for (;;) {
-    await poll()
+    if (tokenForm.hidden) await poll()
     await new Promise((resolve) => setTimeout(resolve, POLL_MS))
     while (document.hidden)
       await new Promise((resolve) => {
@@ -57,6 +57,10 @@ async function poll(): Promise<void> {
   }
   lostAt = undefined
   tokenForm.hidden = answer.status !== 401
+  if (answer.status === 401) {
+    trouble(token === '' ? 'This peer asks for its token.' : 'That is not the token of this peer.')
+    return
+  }
   if (answer.status !== 200) {
     trouble(errorMessage(answer.status, answer.body))
     return
