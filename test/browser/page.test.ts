@@ -174,7 +174,7 @@ describe("a peer's page, while two peers train", () => {
   it('sees another peer die and return', async () => {
     await other.kill('SIGKILL')
     const row = page.locator('#neighbours tbody tr td')
-    await expect.poll(() => row.last().textContent(), { timeout: 60_000 }).toBe('too old')
+    await expect.poll(() => row.last().textContent(), { timeout: 60_000 }).toBe('left out: stale')
     const { addresses } = await peer.waitFor('listening')
     other = start('fr', ['--bootstrap', addresses[0]!])
     await expect.poll(() => row.last().textContent(), { timeout: 60_000 }).toMatch(/%$/)

@@ -156,18 +156,14 @@ export function createView(history: History): View {
 
   const drawNeighbours = (peer: PeerView) => {
     const names = new Map(history.peers.map(({ status }) => [status.peerId, status.name]))
-    const last = peer.rounds.at(-1)
-    const weights = new Map(last?.neighbours.map((one) => [one.peer, one.weight]))
-    const share = (id: string) => {
-      const weight = weights.get(id)
-      if (weight !== undefined) return percent(weight)
-      return last?.muted.includes(id) === true ? 'muted' : 'too old'
-    }
-    const rows = (latest(peer)?.neighbours ?? []).map(({ peer: id, round, ageRounds }) => [
-      names.get(id) ?? shortId(id),
-      count(round),
-      ageRounds === 0 ? 'new' : plural(ageRounds, 'round'),
-      share(id),
+    const last = new Map(peer.rounds.at(-1)?.neighbours.map((one) => [one.peer, one]))
+    const share = ({ weight, leftOut }: RoundEvent['neighbours'][number]) =>
+      weight === undefined ? `left out: ${leftOut ?? 'new'}` : percent(weight)
+    const rows = (latest(peer)?.neighbours ?? []).map((one) => [
+      names.get(one.peer) ?? shortId(one.peer),
+      count(one.round),
+      one.ageRounds === 0 ? 'new' : plural(one.ageRounds, 'round'),
+      share(last.get(one.peer) ?? one),
     ])
     rows.sort(([a], [b]) => a!.localeCompare(b!))
     showTable('neighbours', rows, 'alone')
@@ -244,6 +240,7 @@ const REASONS: Readonly<Record<RefusalReason | 'federation', string>> = {
   unreachable: 'could not be fetched',
   timeout: 'took too long to fetch',
   refused: 'was refused by its holder',
+  cell: 'came from a peer of another cell',
   federation: 'belongs to another federation',
 }
 

@@ -1,4 +1,5 @@
 import type { EngineName, Evaluation, SplitName } from '@comigs/model'
+import type { LeftOutReason } from '@comigs/protocol'
 import type { Strategy } from './round.ts'
 
 export interface RoundEvent {
@@ -18,8 +19,9 @@ export interface RoundEvent {
     readonly peer: string
     readonly round: number
     readonly ageRounds: number
-    /** In the last mixture; undefined: left out of it. */
+    /** In the last mixture, or why it was left out of that. */
     readonly weight?: number | undefined
+    readonly leftOut?: LeftOutReason | undefined
   }[]
   readonly consensusDistance: number | undefined
   /** Differential privacy spent so far, at delta 1e-5. */

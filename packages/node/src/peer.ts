@@ -552,6 +552,7 @@ function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; rec
     neighbours: gossip.neighbours().map((neighbour) => ({
       ...neighbour,
       weight: exchange?.mixedWith.find(({ peer }) => peer === neighbour.peer)?.weight,
+      leftOut: exchange?.leftOut.find(({ peer }) => peer === neighbour.peer)?.reason,
     })),
     consensusDistance: exchange?.consensusDistance,
     epsilon: report.epsilon,
