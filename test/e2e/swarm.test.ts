@@ -27,10 +27,11 @@ describe('comigs-peer swarm: four processes with four languages', () => {
           base,
           '--rounds',
           '12',
+          // Rounds long against the second by which peers start apart: who is seven rounds ahead is stale to the others.
           '--batch',
-          '4',
+          '8',
           '--context',
-          '32',
+          '64',
           '--state',
           join(folder, strategy),
         ],

@@ -143,6 +143,11 @@ export async function runPeer(
     const resumed = await resume(training, state, config.experts, log)
     emit({ event: 'start', round: resumed })
 
+    // How good the base alone is, for comparison. Before others can see us: who is there is ready to train.
+    const baseValid = await training.evaluateBase('valid', config.evaluateBatches)
+    metrics.baseLoss.set({ split: 'valid' }, baseValid.loss)
+    emit({ event: 'base', valid: baseValid })
+
     // The network.
     const reputation = new Reputation(systemClock)
     const host = await createHost({
@@ -231,11 +236,6 @@ export async function runPeer(
     })
     closing.push(() => http.stop())
     emit({ event: 'listening', peerId: host.peerId.toString(), pid: process.pid, addresses, http: http.url })
-
-    // How good the base alone is, for comparison.
-    const baseValid = await training.evaluateBase('valid', config.evaluateBatches)
-    metrics.baseLoss.set({ split: 'valid' }, baseValid.loss)
-    emit({ event: 'base', valid: baseValid })
 
     // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
     if (config.strategy === 'comigs') await join(training, network, config, resumed, emit, signal)
