@@ -7,6 +7,12 @@ export type ModelErrorDetail =
       readonly actual: string
     }
   | { readonly code: 'KERNEL_UNSUPPORTED'; readonly kernel: string; readonly engine: string }
+  | {
+      readonly code: 'STORAGE_UNSUPPORTED'
+      readonly kernel: string
+      readonly input: string
+      readonly storage: string
+    }
   | { readonly code: 'ENGINE_UNAVAILABLE'; readonly engine: string; readonly reason: string }
   | { readonly code: 'VALUE_READ_WHILE_TRACING'; readonly step: string }
   | { readonly code: 'ARRAY_MISSING'; readonly name: string }
@@ -61,6 +67,8 @@ function render(d: ModelErrorDetail): string {
       return `${d.what}: expected shape ${d.expected}, got ${d.actual}`
     case 'KERNEL_UNSUPPORTED':
       return `the ${d.engine} engine has no kernel "${d.kernel}"; write the step with operators it knows, or use another --engine`
+    case 'STORAGE_UNSUPPORTED':
+      return `kernel "${d.kernel}" cannot read its input "${d.input}" from ${d.storage}; keep that array in float32`
     case 'ENGINE_UNAVAILABLE':
       return `engine "${d.engine}" cannot be used here: ${d.reason}`
     case 'VALUE_READ_WHILE_TRACING':

@@ -1,7 +1,7 @@
-import { Float16Array } from '@petamoriken/float16'
 import { z } from 'zod'
 import { sizeOf } from './engine/graph.ts'
 import { ModelError } from './errors.ts'
+import { decodeFloat16, encodeFloat16 } from './float16.ts'
 import type { NamedArray } from './parameters.ts'
 
 /** https://huggingface.co/docs/safetensors: 8 bytes of header length, a JSON header, the arrays end to end. */
@@ -12,7 +12,7 @@ const ALIGNMENT = 8
 
 const TYPES = {
   F32: { bytes: 4, decode: (b: ArrayBuffer) => new Float32Array(b) },
-  F16: { bytes: 2, decode: decodeHalf },
+  F16: { bytes: 2, decode: (b: ArrayBuffer) => decodeFloat16(new Uint16Array(b)) },
   BF16: { bytes: 2, decode: decodeBrain },
 } as const
 type StoredType = keyof typeof TYPES
@@ -129,22 +129,11 @@ export function writeSafetensors(
   file.set(json, LENGTH_BYTES)
   let at = LENGTH_BYTES + headerBytes
   for (const { values } of arrays) {
-    const stored = dtype === 'F16' ? new Float16Array(values) : values
+    const stored = dtype === 'F16' ? encodeFloat16(values) : values
     file.set(new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength), at)
     at += stored.byteLength
   }
   return file
-}
-
-let halves: Float32Array | undefined
-
-function decodeHalf(buffer: ArrayBuffer): Float32Array {
-  halves ??= Float32Array.from(new Float16Array(Uint16Array.from({ length: 0x10000 }, (_, i) => i).buffer))
-  const table = halves
-  const stored = new Uint16Array(buffer)
-  const values = new Float32Array(stored.length)
-  for (let i = 0; i < stored.length; i++) values[i] = table[stored[i]!]!
-  return values
 }
 
 /** bfloat16 is the upper half of a float32. */

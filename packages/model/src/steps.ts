@@ -2,9 +2,11 @@ import * as tf from '@tensorflow/tfjs-core'
 import type { MixtureConfig, ModelConfig } from './config.ts'
 import type { Step } from './engine/engine.ts'
 import type { TensorSpec } from './engine/graph.ts'
-import { gpt2 } from './gpt2.ts'
-import type { Routed, Weights } from './mixture.ts'
+import { forward } from './forward.ts'
+import type { Weights } from './lora.ts'
+import type { Routed } from './mixture.ts'
 import { adamw, type AdamWOptions } from './ops/adamw.ts'
+import { gemm } from './ops/gemm.ts'
 import { headCrossEntropy } from './ops/head-cross-entropy.ts'
 import { baseLayout, type Layout, type TrainedLayout } from './parameters.ts'
 
@@ -72,7 +74,7 @@ function trainingStep(name: string, shape: StepShape, group: typeof EXPERTS | ty
       let scores: tf.Tensor | undefined
       const { grads } = tf.valueAndGrads((...parameters: tf.Tensor[]) => {
         const own = Object.fromEntries(names.map((key, i) => [key, parameters[i]!]))
-        const out = gpt2({
+        const out = forward({
           model,
           mixture,
           base: (key) => t[baseArray(key)]!,
@@ -125,7 +127,7 @@ export function pretrainStep({ model, batch, context }: PretrainShape): Step {
       let loss!: tf.Tensor
       const { grads } = tf.valueAndGrads((...parameters: tf.Tensor[]) => {
         const own = Object.fromEntries(names.map((key, i) => [key, parameters[i]!]))
-        const out = gpt2({
+        const out = forward({
           model,
           mixture: NO_EXPERTS,
           base: (key) => own[key]!,
@@ -158,7 +160,7 @@ export function evaluationStep(shape: Omit<StepShape, 'balance'>): Step {
       const pieces: Record<string, tf.Tensor> = {}
       for (const key of groups)
         Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
-      const out = gpt2({
+      const out = forward({
         model,
         mixture,
         base: (key) => t[baseArray(key)]!,
@@ -191,7 +193,7 @@ export function nextTokenStep(shape: Omit<StepShape, 'balance' | 'batch'>): Step
       const pieces: Record<string, tf.Tensor> = {}
       for (const key of groups)
         Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
-      const out = gpt2({
+      const out = forward({
         model,
         mixture,
         base: (key) => t[baseArray(key)]!,
@@ -202,7 +204,7 @@ export function nextTokenStep(shape: Omit<StepShape, 'balance' | 'batch'>): Step
       const position = t['position'] as tf.Tensor1D
       const last = tf.gather(out.hidden, position) // [1, C]
       const shares = out.routed.map((one) => tf.gather(one.scores, position)) // [1, n] each
-      const logits = tf.matMul(last, out.head, false, true)
+      const logits = gemm(last, out.head, { transposeB: true })
       return shares.length === 0 ? { logits } : { logits, scores: tf.concat(shares, 0) }
     },
   }

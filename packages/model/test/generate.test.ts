@@ -34,7 +34,7 @@ async function randomProgram(context = CONTEXT): Promise<{ engine: Engine; progr
   return { engine, program: await nextProgram(engine, context) }
 }
 
-const nextProgram = (engine: Engine, context: number, model = MODEL) =>
+const nextProgram = (engine: Engine, context: number, model: ModelConfig = MODEL) =>
   compiled(engine, nextTokenStep({ ...shapeOf(NO_EXPERTS, model), context }))
 
 const run = (program: Program, prompt: string, overrides: Partial<GenerateOptions> = {}, context = CONTEXT) =>

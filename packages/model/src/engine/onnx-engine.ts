@@ -2,10 +2,11 @@ import type { InferenceSession, Tensor } from 'onnxruntime-common'
 import { ModelError } from '../errors.ts'
 import type { Engine, Program, Step } from './engine.ts'
 import { checked } from './inputs.ts'
-import { type HostArray, sizeOf, type TensorSpec } from './graph.ts'
+import { type HostArray, type InputSpec, scaleName, sizeOf, type TensorSpec } from './graph.ts'
 import { inputName, lower, publicName } from './onnx/lower.ts'
 import { simplify } from './passes.ts'
 import { record } from './recorder.ts'
+import { restore, type Storage, store } from './storage.ts'
 
 /** What this engine needs of onnxruntime-node or onnxruntime-web. */
 export interface OrtLibrary {
@@ -23,6 +24,8 @@ export interface OnnxEngineOptions {
 interface Slot {
   current: Tensor
   spare: Tensor | undefined
+  /** How a frozen matrix is kept; the scales of int8 are an array of their own. */
+  storage?: Storage | undefined
 }
 
 /** Runs steps as ONNX graphs, recorded once and replayed by ONNX Runtime. */
@@ -42,23 +45,47 @@ export function createOnnxEngine(ort: OrtLibrary, options: OnnxEngineOptions): E
     name: 'onnx',
     device: options.device,
 
-    place(name, tensor) {
-      slots.set(name, { current: tensorOf(tensor, tensor.values), spare: undefined })
+    place(name, tensor, { storage } = {}) {
+      slots.delete(scaleName(name))
+      const { shape } = tensor
+      const stored = storage && store(tensor.values as Float32Array, shape.at(-1)!, storage)
+      if (stored === undefined) {
+        slots.set(name, { current: tensorOf(tensor, tensor.values), spare: undefined })
+        return
+      }
+      const current = new ort.Tensor(stored.type, stored.data as Uint16Array, shape)
+      slots.set(name, { current, spare: undefined, storage })
+      if (stored.type === 'int8') {
+        const scale = new ort.Tensor('float32', stored.scale, [stored.scale.length])
+        slots.set(scaleName(name), { current: scale, spare: undefined })
+      }
     },
 
     read(name) {
-      return Promise.resolve(Float32Array.from(slot(name).current.data as Float32Array))
+      const { current, storage } = slot(name)
+      if (storage === undefined) return Promise.resolve(Float32Array.from(current.data as Float32Array))
+      const stored =
+        storage.type === 'float16'
+          ? { ...storage, data: current.data as Uint16Array }
+          : {
+              ...storage,
+              data: current.data as Int8Array,
+              scale: slot(scaleName(name)).current.data as Float32Array,
+            }
+      return Promise.resolve(restore(stored, current.dims.at(-1)!))
     },
 
     remove(name) {
       slots.delete(name)
+      slots.delete(scaleName(name))
     },
 
     async compile(step) {
-      const inputs: Record<string, TensorSpec> = { ...step.inputs }
+      const inputs: Record<string, InputSpec> = { ...step.inputs }
       for (const name of step.reads) {
-        const { dims, type } = slot(name).current
-        inputs[name] = { shape: dims, dtype: type as TensorSpec['dtype'] }
+        const { current, storage } = slot(name)
+        const dtype = storage === undefined ? (current.type as TensorSpec['dtype']) : 'float32'
+        inputs[name] = { shape: current.dims, dtype, storage }
       }
       const model = lower(step.name, simplify(record(step.name, inputs, (tensors) => step.build(tensors))))
       const session = await ort.InferenceSession.create(model.bytes, {

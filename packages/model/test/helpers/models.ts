@@ -1,5 +1,5 @@
 import type { BaseModel } from '../../src/base.ts'
-import type { MixtureConfig, ModelConfig } from '../../src/config.ts'
+import type { Gpt2Config, LlamaConfig, MixtureConfig, ModelConfig } from '../../src/config.ts'
 import type { TokenSet } from '../../src/data.ts'
 import type { Engine } from '../../src/engine/engine.ts'
 import { baseLayout, type NamedArray, namedArrays, trainedLayout } from '../../src/parameters.ts'
@@ -8,7 +8,7 @@ import type { StepShape } from '../../src/steps.ts'
 import { createTrainer, placeBase, type Trainer, type TrainerOptions } from '../../src/trainer.ts'
 import { randomInts } from './arrays.ts'
 
-export const TINY: ModelConfig = {
+export const TINY: Gpt2Config = {
   architecture: 'gpt2',
   vocabSize: 97,
   positions: 20,
@@ -19,8 +19,27 @@ export const TINY: ModelConfig = {
   epsilon: 1e-5,
 }
 
+/** Grouped queries, a head of its own, heads wider than the residual stream, a stretched rotation. */
+export const TINY_LLAMA: LlamaConfig = {
+  architecture: 'llama',
+  vocabSize: 97,
+  positions: 20,
+  width: 16,
+  layers: 2,
+  heads: 4,
+  kvHeads: 2,
+  headWidth: 6,
+  hidden: 40,
+  epsilon: 1e-5,
+  rope: {
+    theta: 100,
+    scaling: { kind: 'llama3', factor: 4, lowFrequencyFactor: 1, highFrequencyFactor: 4, positions: 16 },
+  },
+  tied: false,
+}
+
 /** GPT-2 small, 124M. */
-export const GPT2_SMALL: ModelConfig = {
+export const GPT2_SMALL: Gpt2Config = {
   architecture: 'gpt2',
   vocabSize: 50257,
   positions: 1024,
@@ -38,7 +57,7 @@ export const mixtureOf = (experts: number, routing: MixtureConfig['routing'] = '
   routing,
 })
 
-export const shapeOf = (mixture: MixtureConfig, model = TINY): StepShape => ({
+export const shapeOf = (mixture: MixtureConfig, model: ModelConfig = TINY): StepShape => ({
   model,
   mixture,
   layout: trainedLayout(model, mixture),

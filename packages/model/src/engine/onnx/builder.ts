@@ -1,11 +1,16 @@
-import type { DType, HostArray, TensorSpec, Value } from '../graph.ts'
+import type { DType, HostArray, InputSpec, TensorSpec, Value } from '../graph.ts'
+import type { Storage } from '../storage.ts'
 import { type AttributeProto, ModelProto, type NodeProto, type TensorProto } from './pb/onnx.ts'
 
 /** Element types of TensorProto (ONNX specification, TensorProto.DataType). */
-export const ONNX_TYPE = { float32: 1, int32: 6, int64: 7, bool: 9 } as const satisfies Record<
-  DType | 'int64',
-  number
->
+export const ONNX_TYPE = {
+  float32: 1,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+} as const satisfies Record<DType | Storage['type'] | 'int64', number>
 const ATTRIBUTE = { float: 1, int: 2, string: 3, ints: 7 } as const
 
 /** Operators of the default domain as of opset 20 (Gelu, and reductions with their axes as input). */
@@ -24,7 +29,7 @@ export interface OpOptions {
 export class OnnxBuilder {
   readonly #nodes: NodeProto[] = []
   readonly #initializers = new Map<string, TensorProto>()
-  readonly #inputs: { name: string; spec: TensorSpec }[] = []
+  readonly #inputs: { name: string; spec: InputSpec }[] = []
   readonly #outputs: { name: string; spec: TensorSpec }[] = []
   #next = 0
 
@@ -70,7 +75,7 @@ export class OnnxBuilder {
     return this.#initializer(key, ONNX_TYPE[value.dtype], value.shape, raw)
   }
 
-  input(name: string, spec: TensorSpec): string {
+  input(name: string, spec: InputSpec): string {
     this.#inputs.push({ name, spec })
     return name
   }
@@ -103,11 +108,11 @@ export class OnnxBuilder {
   }
 
   serialize(name: string): Uint8Array {
-    const info = ({ name, spec }: { name: string; spec: TensorSpec }) => ({
+    const info = ({ name, spec }: { name: string; spec: InputSpec }) => ({
       name,
       type: {
         tensorType: {
-          elemType: ONNX_TYPE[spec.dtype],
+          elemType: ONNX_TYPE[spec.storage?.type ?? spec.dtype],
           shape: { dim: spec.shape.map((dimValue) => ({ dimValue })) },
         },
       },
