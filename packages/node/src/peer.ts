@@ -1,4 +1,4 @@
-import type { DataSource, EngineName, Evaluation, MixtureConfig, Schedule } from '@comigs/model'
+import type { BaseDtype, DataSource, EngineName, Evaluation, MixtureConfig, Schedule } from '@comigs/model'
 import { stream } from '@comigs/model/light'
 import {
   createExchange,
@@ -48,6 +48,8 @@ export interface PeerConfig {
   /** The only federation to join, by manifest hash or its beginning. */
   readonly federation: string | undefined
   readonly base: string | undefined
+  /** How the base's matrices are kept in memory. */
+  readonly baseDtype: BaseDtype
   readonly experts: number
   readonly batch: number
   readonly context: number
@@ -105,7 +107,8 @@ export async function runPeer(
     const key = await state.key()
     const found = await findManifest(config, state)
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
-    const loaded = await training.load({ engine: config.engine, threads: config.threads, base })
+    const { engine, threads, baseDtype } = config
+    const loaded = await training.load({ engine, threads, base, baseDtype })
     emit({ event: 'engine', engine: loaded.engine, device: loaded.device, reason: loaded.reason })
     const manifest = found ?? (await newManifest(base, newFederation()))
     const federation = manifestHash(manifest)

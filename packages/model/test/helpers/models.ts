@@ -66,8 +66,13 @@ export const shapeOf = (mixture: MixtureConfig, model: ModelConfig = TINY): Step
   balance: 0.01,
 })
 
+/** A base that is not read from disk. */
+export interface MemoryBase extends BaseModel {
+  readonly arrays: readonly NamedArray[]
+}
+
 /** A base whose every parameter matters: nothing is zero, nothing is so small that it hides. */
-export function tinyBase(config: ModelConfig = TINY, deviation = 0.2): BaseModel {
+export function tinyBase(config: ModelConfig = TINY, deviation = 0.2): MemoryBase {
   const layout = baseLayout(config)
   const flat = new Float32Array(layout.size)
   fillNormal(flat, deviation, stream(7, 'tiny base'))
@@ -77,7 +82,7 @@ export function tinyBase(config: ModelConfig = TINY, deviation = 0.2): BaseModel
   return baseOf(config, namedArrays(layout, flat))
 }
 
-export const baseOf = (config: ModelConfig, arrays: readonly NamedArray[]): BaseModel => ({
+export const baseOf = (config: ModelConfig, arrays: readonly NamedArray[]): MemoryBase => ({
   config,
   arrays,
   hashes: { weights: '', config: '', tokenizer: '' },

@@ -1,3 +1,4 @@
+import type { BaseDtype } from '@comigs/model'
 import type { Command } from 'commander'
 import * as Comlink from 'comlink'
 import { findBase } from '../base-folder.ts'
@@ -10,6 +11,7 @@ import { printJson } from './output.ts'
 interface Flags {
   readonly state: string
   readonly base?: string
+  readonly baseDtype: BaseDtype
   readonly prompt: string
   readonly maxTokens: number
   readonly temperature: number
@@ -30,6 +32,7 @@ export function addGenerateCommand(program: Command): void {
     .addOption(option('--temperature <t>', '0: always the likeliest').argParser(Number).default(0.8))
     .addOption(shared.seed())
     .addOption(shared.base())
+    .addOption(shared.baseDtype())
     .addOption(shared.engine())
     .addOption(shared.threads())
     .addOption(shared.json())
@@ -66,7 +69,8 @@ async function loadPersonalModel(training: Training, flags: Flags): Promise<void
       throw new NodeError({ code: 'STATE_UNUSABLE', path: flags.state, reason })
     }
     const base = await findBase(manifest.base, flags.base)
-    await training.load({ engine: flags.engine, threads: flags.threads, base })
+    const { engine, threads, baseDtype } = flags
+    await training.load({ engine, threads, base, baseDtype })
     const made = await training.inspect(checkpoint.bytes, checkpoint.path)
     await training.prepare({
       mixture: { experts: Number(made['experts']), ...manifest.lora, routing: 'router' },

@@ -48,6 +48,7 @@ export function addPeerCommand(program: Command): void {
     .addOption(option('--name <name>', 'what to call this peer').default('peer'))
     .addOption(shared.state())
     .addOption(shared.base())
+    .addOption(shared.baseDtype())
     .addOption(
       option('--experts <n>', 'experts of this peer, the generalist included')
         .argParser(wholeNumber(1))

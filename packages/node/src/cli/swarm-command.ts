@@ -21,6 +21,7 @@ interface Flags {
   readonly batch: number
   readonly context: number
   readonly base?: string
+  readonly baseDtype: string
   readonly state?: string
   readonly codec: 'float32' | 'float16' | 'int8'
   readonly threads: number
@@ -58,6 +59,7 @@ export function addSwarmCommand(program: Command): void {
     .addOption(shared.batch())
     .addOption(shared.context())
     .addOption(shared.base())
+    .addOption(shared.baseDtype())
     .addOption(option('--state <folder>', "where the peers' states go (default: a new folder in .comigs)"))
     .addOption(shared.engine())
     .addOption(shared.threads())
