@@ -126,7 +126,10 @@ export class OnnxBuilder {
       ],
       graph: {
         name,
-        node: this.#nodes,
+        // Last things first: ONNX Runtime sorts nodes itself, and where several could be next it prefers those that stand
+        // later in the list. So listed, a step runs nearly as it was written down, each gradient as soon as it can be, and
+        // a gpt2-shaped step takes 1.7 GB instead of 2.2.
+        node: this.#nodes.toReversed(),
         initializer: [...this.#initializers.values()],
         input: this.#inputs.map(info),
         output: this.#outputs.map(info),

@@ -1,3 +1,4 @@
+import { intsAfter } from './after.ts'
 import { ONNX_TYPE, type OnnxBuilder } from './builder.ts'
 import { type LowerContext, scaleInput } from './kernel.ts'
 
@@ -7,7 +8,7 @@ import { type LowerContext, scaleInput } from './kernel.ts'
  *
  * A plain Cast of a graph's input could run at any time, and ONNX Runtime runs it first and keeps the result until the
  * last use: 537 M parameters in float16 then took 5.6 GB, more than float32 would. So the cast waits for `anchor`, the
- * tensor that the matrix is about to be multiplied with: its shape times zero becomes a part of the matrix's own.
+ * tensor that the matrix is about to be multiplied with.
  */
 export function frozenMatrix(
   onnx: OnnxBuilder,
@@ -17,9 +18,7 @@ export function frozenMatrix(
 ): FrozenMatrix {
   const { storage, shape } = c.value(input)
   if (storage === undefined) return { name: c.name(input), scales: undefined }
-  const nothing = onnx.op('Mul', [onnx.op('Shape', [anchor]), onnx.ints([0])])
-  const own = onnx.op('Add', [nothing, onnx.ints(shape)])
-  const stored = onnx.op('Reshape', [c.name(input), own])
+  const stored = onnx.op('Reshape', [c.name(input), intsAfter(onnx, shape, [anchor])])
   const name = onnx.op('Cast', [stored], { attrs: { to: ONNX_TYPE.float32 } })
   const scales = storage.type === 'int8' ? { name: c.name(scaleInput(input)), axis: storage.axis } : undefined
   return { name, scales }
@@ -36,19 +35,22 @@ interface ProductOptions {
   readonly transA?: boolean
   readonly transB?: boolean
   readonly c?: string | undefined
+  readonly beta?: 1 | -1
 }
 
-/** alpha op(a) op(b) + c */
+/** alpha op(a) op(b) + beta c */
 export function product(
   onnx: OnnxBuilder,
   a: string,
   { name: b, scales }: FrozenMatrix,
   options: ProductOptions,
 ): string {
-  const { alpha = 1, transA = false, transB = false, c } = options
+  const { alpha = 1, transA = false, transB = false, c, beta = 1 } = options
   const attrs = { alpha: { float: alpha }, transA: Number(transA), transB: Number(transB) }
   const gemm = (a: string, c: string | undefined) =>
-    onnx.op('Gemm', c === undefined ? [a, b] : [a, b, c], { attrs })
+    c === undefined
+      ? onnx.op('Gemm', [a, b], { attrs })
+      : onnx.op('Gemm', [a, b, c], { attrs: { ...attrs, beta: { float: beta } } })
   if (scales === undefined) return gemm(a, c)
   // Scales of op(b)'s rows belong to op(a)'s columns, those of its columns to the product's.
   if (scales.axis === (transB ? 1 : 0)) {
@@ -56,7 +58,7 @@ export function product(
     return gemm(onnx.op('Mul', [a, scale]), c)
   }
   const scaled = onnx.op('Mul', [gemm(a, undefined), scales.name])
-  return c === undefined ? scaled : onnx.op('Add', [scaled, c])
+  return c === undefined ? scaled : onnx.op(beta === 1 ? 'Add' : 'Sub', [scaled, c])
 }
 
 /** Rows of a frozen matrix as float32. */

@@ -3,6 +3,7 @@ import { type AttentionShape, causalMaskValues } from '../../ops/attention.ts'
 import { GELU_A, GELU_B } from '../../ops/gelu.ts'
 import type { RotaryShape } from '../../ops/rotary.ts'
 import type { TensorSpec } from '../graph.ts'
+import { intsAfter } from './after.ts'
 import { ONNX_TYPE, type OnnxBuilder } from './builder.ts'
 import { type FrozenMatrix, frozenMatrix, frozenRows, product } from './frozen-matrix.ts'
 import type { Kernel, LowerContext } from './kernel.ts'
@@ -252,22 +253,24 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
   const gradW = c.used[2] === true
   const rows = Math.min(N, Math.max(HEAD_CHUNK_ROWS, Math.floor(HEAD_CHUNK_ELEMENTS / V)))
   const chunks = Math.ceil(N / rows)
-  const cut = (name: string, from: number) =>
-    chunks === 1
-      ? name
-      : onnx.op('Slice', [name, onnx.ints([from]), onnx.ints([Math.min(N, from + rows)]), onnx.ints([0])])
   const column = (name: string) => onnx.op('Unsqueeze', [name, onnx.ints([1])])
   const weights = column(c.name('weights')) // [N, 1]
   const weightedX = gradW ? onnx.op('Mul', [c.name('x'), weights]) : ''
-
   const w = frozenMatrix(onnx, c, 'w', c.name('x'))
   let loss = ''
   let dW = ''
   const dX: string[] = []
+  // One chunk after the other. Left to itself, ONNX Runtime makes all losses first and keeps all logits for the gradients.
+  const rowsOf = (from: number, to: number) => {
+    const done = [loss, ...dX.slice(-1), dW].filter((tensor) => tensor !== '')
+    const start = intsAfter(onnx, [from], done)
+    return (name: string) => onnx.op('Slice', [name, start, onnx.ints([to]), onnx.ints([0])])
+  }
   for (let from = 0; from < N; from += rows) {
-    const targets = cut(c.name('targets'), from)
-    const weight = cut(weights, from) // [R, 1]
-    const logits = product(onnx, cut(c.name('x'), from), w, { transB: true }) // [R, V]
+    const cut = chunks === 1 ? (name: string) => name : rowsOf(from, Math.min(N, from + rows))
+    const targets = cut(c.name('targets'))
+    const weight = cut(weights) // [R, 1]
+    const logits = product(onnx, cut(c.name('x')), w, { transB: true }) // [R, V]
     const { logLikelihood, probs } =
       gradX || gradW
         ? likelihoodAndProbs(onnx, logits, column(targets))
@@ -277,11 +280,11 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
     // The gradient to the logits is probs - onehot(targets); the second part picks rows, without a second [R, V].
     if (gradX) {
       const picked = frozenRows(onnx, c, 'w', targets)
-      const unweighted = onnx.op('Sub', [product(onnx, probs, w, {}), picked])
+      const unweighted = product(onnx, probs, w, { c: picked, beta: -1 })
       dX.push(onnx.op('Mul', [unweighted, weight]))
     }
     if (gradW) {
-      const operands = [probs, cut(weightedX, from), ...(dW === '' ? [] : [dW])]
+      const operands = [probs, cut(weightedX), ...(dW === '' ? [] : [dW])]
       dW = onnx.op('Gemm', operands, { attrs: { transA: 1 } })
     }
   }
