@@ -34,6 +34,8 @@ export interface Node {
   inputs: Record<string, Value>
   readonly attrs: Readonly<Record<string, unknown>>
   readonly outputs: Value[]
+  /** A value that is there before this node runs, although the node does not read it. */
+  readonly since?: Value | undefined
 }
 
 export interface Graph {

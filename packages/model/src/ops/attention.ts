@@ -63,15 +63,12 @@ function heads(qkv: tf.Tensor, shape: AttentionShape): [tf.Tensor4D, tf.Tensor4D
   const T = N / B
   const D = width / (H + 2 * K)
   const [q, k, v] = tf.split(qkv, [H * D, K * D, K * D], 1) as [tf.Tensor, tf.Tensor, tf.Tensor]
-  const byHead = (x: tf.Tensor, n: number) =>
-    tf.transpose(tf.reshape(x, [B, T, n, D]), [0, 2, 1, 3]) as tf.Tensor4D
-  const repeated = (x: tf.Tensor) =>
-    tf.reshape<tf.Rank.R4>(tf.tile(tf.reshape(byHead(x, K), [B, K, 1, T, D]), [1, 1, H / K, 1, 1]), [
-      B,
-      H,
-      T,
-      D,
-    ])
+  const byHead = (x: tf.Tensor, n: number): tf.Tensor4D =>
+    tf.transpose(tf.reshape<tf.Rank.R4>(x, [B, T, n, D]), [0, 2, 1, 3])
+  const repeated = (x: tf.Tensor): tf.Tensor4D => {
+    const perGroup = tf.reshape(byHead(x, K), [B, K, 1, T, D])
+    return tf.reshape(tf.tile(perGroup, [1, 1, H / K, 1, 1]), [B, H, T, D])
+  }
   return [byHead(q, H), repeated(k), repeated(v)]
 }
 

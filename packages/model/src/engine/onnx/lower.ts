@@ -1,4 +1,5 @@
-import type { Graph, Value } from '../graph.ts'
+import type { Graph, Node, Value } from '../graph.ts'
+import { intsAfter } from './after.ts'
 import { OnnxBuilder } from './builder.ts'
 import { KERNELS } from './kernels.ts'
 
@@ -33,12 +34,18 @@ export function lower(name: string, graph: Graph): OnnxModel {
     return known
   }
 
+  const late = (node: Node, input: string): string => {
+    const value = node.inputs[input]!
+    const shape = intsAfter(onnx, value.shape, [nameOf(node.since!)])
+    return onnx.op('Reshape', [nameOf(value), shape])
+  }
+
   for (const node of graph.nodes) {
     const made = KERNELS[node.kernel]!.lower(onnx, {
       node,
       attrs: node.attrs,
       used: node.outputs.map((value) => used.has(value)),
-      name: (input) => nameOf(node.inputs[input]!),
+      name: (input) => (node.since === undefined ? nameOf(node.inputs[input]!) : late(node, input)),
       value: (input) => node.inputs[input]!,
     })
     node.outputs.forEach((value, i) => names.set(value, made[i]!))
