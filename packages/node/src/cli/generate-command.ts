@@ -1,12 +1,12 @@
 import type { BaseDtype } from '@comigs/model'
 import type { Command } from 'commander'
 import * as Comlink from 'comlink'
-import { findBase } from '../base-folder.ts'
+import { findBase, resolveBase } from '../base-folder.ts'
 import { NodeError } from '../errors.ts'
 import { openStateDirectory } from '../state/state-directory.ts'
 import { startTrainingWorker, type Training } from '../training/training-worker.ts'
 import { option, shared, wholeNumber } from './options.ts'
-import { printJson } from './output.ts'
+import { downloadBar, printJson } from './output.ts'
 
 interface Flags {
   readonly state: string
@@ -68,7 +68,7 @@ async function loadPersonalModel(training: Training, flags: Flags): Promise<void
       const reason = 'no peer has trained here yet'
       throw new NodeError({ code: 'STATE_UNUSABLE', path: flags.state, reason })
     }
-    const base = await findBase(manifest.base, flags.base)
+    const base = await findBase(manifest.base, await resolveBase(flags.base, downloadBar))
     const { engine, threads, baseDtype } = flags
     await training.load({ engine, threads, base, baseDtype })
     const made = await training.inspect(checkpoint.bytes, checkpoint.path)

@@ -35,7 +35,11 @@ export const shared = {
   engine: () =>
     option('--engine <name>', 'what computes').choices(['auto', 'onnx', 'tensorflow', 'cpu']).default('auto'),
   threads: () => option('--threads <n>', 'threads of one operator').argParser(wholeNumber(1)).default(1),
-  base: () => option('--base <folder>', 'base model, a Hugging Face folder (default: the shipped one)'),
+  base: () =>
+    option(
+      '--base <folder>',
+      'base model: a Hugging Face folder, or owner/name of one on the hub (default: the shipped one)',
+    ),
   baseDtype: () =>
     option('--base-dtype <type>', "how the base's matrices are kept: less memory for their last bits")
       .choices(['auto', 'float32', 'float16', 'int8'])

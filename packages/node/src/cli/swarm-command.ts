@@ -4,10 +4,11 @@ import Table from 'cli-table3'
 import { createLogUpdate } from 'log-update'
 import pc from 'picocolors'
 import type { PeerEvent, RoundEvent } from '../events.ts'
+import { resolveBase } from '../base-folder.ts'
 import { forRounds } from '../new-manifest.ts'
 import { readDataSet } from '../swarm/data-set.ts'
 import { type PeerResult, runSwarm, type SwarmConfig, type SwarmResult } from '../swarm/swarm.ts'
-import { bytes, count, number, print, printJson } from './output.ts'
+import { bytes, count, downloadBar, number, print, printJson } from './output.ts'
 import { option, shared, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
 
@@ -71,7 +72,7 @@ export function addSwarmCommand(program: Command): void {
         ...flags,
         dataSet,
         peers: flags.peers ?? dataSet.users.length,
-        base: flags.base,
+        base: await resolveBase(flags.base, downloadBar),
         state:
           flags.state ??
           join('.comigs', `swarm-${new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-')}`),
