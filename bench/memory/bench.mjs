@@ -1,4 +1,5 @@
-// How much memory does a training step take, by shape and by how the frozen base is kept? See README.md.
+// How much memory does a training step take, by shape and by how the frozen base is kept?
+//   npm run --silent bench:memory -- --shape 1b --base-dtype int8
 import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'

@@ -2,7 +2,7 @@ import { type Graph, type Node, sameShape, sizeOf, type Value } from './graph.ts
 
 /** Everything that makes a recorded graph smaller, in the order that pays. */
 export function simplify(graph: Graph): Graph {
-  return recompute(dropDead(fuseAddIntoGemm(mergeEqual(dropNeutral(dropDead(graph))))))
+  return advanceReshapes(recompute(dropDead(fuseAddIntoGemm(mergeEqual(dropNeutral(dropDead(graph)))))))
 }
 
 /** Removes nodes that no output depends on: gradients that nobody asked for, placeholders that tfjs's tape makes. */
@@ -156,6 +156,22 @@ function makeAgain(graph: Graph, kept: readonly Kept[]): Graph {
     before.set(late[0]!, [...(before.get(late[0]!) ?? []), again])
   }
   return { ...graph, nodes: graph.nodes.flatMap((node) => [...(before.get(node) ?? []), node]) }
+}
+
+/**
+ * Puts every Reshape right behind what it reshapes. The gradients are flattened together, after the last of them; ONNX
+ * Runtime orders them by that, and would work through all layers for the first one before it makes the second (see
+ * OnnxBuilder.serialize).
+ */
+export function advanceReshapes(graph: Graph): Graph {
+  const behind = new Map<Node, Node[]>()
+  const isFollower = ({ kernel, inputs }: Node) => kernel === 'Reshape' && inputs['x']!.origin.kind === 'node'
+  for (const node of graph.nodes.filter(isFollower)) {
+    const { origin } = node.inputs['x']!
+    if (origin.kind === 'node') behind.set(origin.node, [...(behind.get(origin.node) ?? []), node])
+  }
+  const withFollowers = (node: Node): Node[] => [node, ...(behind.get(node) ?? []).flatMap(withFollowers)]
+  return { ...graph, nodes: graph.nodes.filter((node) => !isFollower(node)).flatMap(withFollowers) }
 }
 
 function rewrite(graph: Graph, replacement: (node: Node) => Value | undefined): Graph {
