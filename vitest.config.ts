@@ -33,6 +33,25 @@ export default defineConfig({
           fileParallelism: false,
         },
       },
+      {
+        extends: true,
+        resolve,
+        ssr,
+        // Only when asked for, `npm run test:webgpu`: a GPU in software compiles shaders for minutes.
+        test: { name: 'webgpu', include: ['test/webgpu/**/*.test.ts'], testTimeout: 600_000 },
+      },
+      {
+        extends: true,
+        resolve,
+        ssr,
+        // Only when asked for, `npm run test:soak`: minutes. What it measures is of the whole process: a file at a time.
+        test: {
+          name: 'soak',
+          include: ['test/soak/**/*.test.ts'],
+          testTimeout: 600_000,
+          fileParallelism: false,
+        },
+      },
     ],
   },
 })

@@ -28,6 +28,12 @@ export function peakMemoryMB(root) {
   }
 }
 
+/** Resident memory of one process now, megabytes; undefined where there is no /proc. */
+export function residentMemoryMB(pid) {
+  const kib = field(pid, 'VmRSS')
+  return kib === undefined ? undefined : Math.round((Number.parseInt(kib) * 1024) / 1e6)
+}
+
 /** A line of /proc/<pid>/status. */
 function field(pid, name) {
   try {

@@ -13,7 +13,8 @@ const checks = [
   ['lint', 'eslint/bin/eslint.js', ['.']],
   ['types of the tests', 'typescript/bin/tsc', ['-p', 'tsconfig.test.json']],
 ]
-const tests = ['tests', 'vitest/vitest.mjs', ['run', ...filters]]
+const everywhere = ['--project', 'unit', '--project', 'e2e']
+const tests = ['tests', 'vitest/vitest.mjs', ['run', ...(filters.length > 0 ? filters : everywhere)]]
 
 for (const [name, program, args] of filters.length > 0 ? [tests] : [...checks, tests]) {
   const started = Date.now()

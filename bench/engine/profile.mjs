@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createOnnxEngine } from '../../packages/model/dist/engine/onnx-engine.js'
+import { selectEngine } from '../../packages/model/dist/index.js'
 import { machine } from '../machine.mjs'
 import { rounded } from '../statistics.mjs'
 import { createSteps } from './workload.mjs'
@@ -33,20 +33,15 @@ export async function profile({ shape, work, threads, json }) {
 async function profileStep(work, threads, step) {
   const folder = mkdtempSync(join(tmpdir(), 'comigs-profile-'))
   const sessions = []
-  const engine = createOnnxEngine(
-    {
-      Tensor: ort.Tensor,
-      InferenceSession: {
-        async create(bytes, options) {
-          const profiled = { ...options, enableProfiling: true, profileFilePrefix: join(folder, 'profile') }
-          const session = await ort.InferenceSession.create(bytes, profiled)
-          sessions.push(session)
-          return session
-        },
-      },
-    },
-    { threads, device: '' },
-  )
+  const { create } = ort.InferenceSession
+  // The engine loads the same module: its sessions now keep a profile.
+  ort.InferenceSession.create = async (bytes, options) => {
+    const profiled = { ...options, enableProfiling: true, profileFilePrefix: join(folder, 'profile') }
+    const session = await create.call(ort.InferenceSession, bytes, profiled)
+    sessions.push(session)
+    return session
+  }
+  const { engine } = await selectEngine({ engine: 'onnx', threads })
   try {
     const steps = createSteps(engine, work)
     // The first one touches fresh memory.
@@ -55,6 +50,7 @@ async function profileStep(work, threads, step) {
     const [file] = readdirSync(folder)
     return summary(JSON.parse(readFileSync(join(folder, file), 'utf8')))
   } finally {
+    ort.InferenceSession.create = create
     engine.dispose()
     rmSync(folder, { recursive: true })
   }

@@ -10,7 +10,7 @@ import { nodeArguments, startCompetitor } from '../engine/line-protocol.mjs'
 import { BATCH, CONTEXT, SHAPES, workload } from '../engine/workload.mjs'
 import { machine } from '../machine.mjs'
 import { linePlot } from '../plot/plot.mjs'
-import { peakMemoryMB } from '../process-tree.mjs'
+import { peakMemoryMB, residentMemoryMB } from '../process-tree.mjs'
 import { median, rounded } from '../statistics.mjs'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -29,6 +29,10 @@ const SIZES = {
   context: [32, 64, 128, 256].map((context) => ({ x: context, context })),
 }
 
+/** Long enough for a leak of a kilobyte a step to show. */
+const SOAK_STEPS = 2000
+const SOAK_SAMPLES = 10
+
 const { values: flags } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
@@ -45,10 +49,12 @@ for (const what of wanted) {
   if (what === 'peers') {
     result.peers = []
     for (const peers of PEERS) result.peers.push(await swarm(peers))
+  } else if (what === 'soak') {
+    result.soak = await soak()
   } else if (what in SIZES) {
     result[what] = await grow(what)
   } else {
-    console.error(`--only ${what}: expected some of peers, ${Object.keys(SIZES).join(', ')}`)
+    console.error(`--only ${what}: expected some of peers, soak, ${Object.keys(SIZES).join(', ')}`)
     process.exit(2)
   }
 }
@@ -57,7 +63,9 @@ if (flags.json) {
   console.log(JSON.stringify(result))
 } else {
   for (const what of wanted) {
-    console.log(`\n${what}, demo shape, ${threads} thread${threads === 1 ? '' : 's'} a process`)
+    console.log(
+      `\n${what}, ${what === 'soak' ? 'small' : 'demo'} shape, ${threads} thread${threads === 1 ? '' : 's'} a process`,
+    )
     console.table(result[what])
   }
 }
@@ -166,9 +174,24 @@ async function grow(what) {
   return rows
 }
 
+/** Does memory stay flat? The `small` shape, so that it takes minutes. */
+async function soak() {
+  const args = nodeArguments('node-engine.mjs', workload(SHAPES.small), threads, '--engine', 'onnx')
+  const child = startCompetitor('soak', process.execPath, args)
+  const rows = []
+  for (let sample = 1; sample <= SOAK_SAMPLES; sample++) {
+    console.error(`soak ${sample} of ${SOAK_SAMPLES} ...`)
+    const { ms } = await child.ask(`run expert ${SOAK_STEPS / SOAK_SAMPLES}`)
+    const steps = (sample * SOAK_STEPS) / SOAK_SAMPLES
+    rows.push({ soak: steps, rssMB: residentMemoryMB(child.pid), msPerStep: rounded(median(ms)) })
+  }
+  await child.stop()
+  return rows
+}
+
 function plot(folder) {
   mkdirSync(folder, { recursive: true })
-  for (const what of wanted) {
+  for (const what of wanted.filter((each) => each !== 'soak')) {
     for (const [key, y, name] of [
       ['tokensPerSecond', 'tokens per second', 'speed'],
       ['peakRssMB', 'peak resident memory, MB', 'memory'],

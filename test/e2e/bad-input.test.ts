@@ -134,7 +134,13 @@ describe('a federation', () => {
     change: (manifest: Record<string, unknown>) => void,
   ): Promise<string> => {
     const schedule = forRounds(5)
-    const manifest = await newManifest(base, { name: 'test', seed: 1, schedule, codec: 'float32' })
+    const manifest = await newManifest(base, {
+      name: 'test',
+      seed: 1,
+      schedule,
+      codec: { values: 'float32' },
+      robust: true,
+    })
     const changed = structuredClone(manifest) as unknown as Record<string, unknown>
     change(changed)
     await writeFile(at(name), JSON.stringify(changed))

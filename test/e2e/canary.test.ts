@@ -94,140 +94,139 @@ function plant(arrays: readonly NamedArray[], where: RegExp, name: string): void
   target!.values.set(name.includes('second') ? canary(name).map(Math.abs) : canary(name))
 }
 
-describe.each<CodecName>(['float32', 'float16', 'int8'])('what a peer hands out with %s deltas', (codec) => {
-  let folder: string
-  let http = ''
+describe.each<CodecName>(['float32', 'float16', 'int8', 'int4'])(
+  'what a peer hands out with %s deltas',
+  (codec) => {
+    let folder: string
+    let http = ''
 
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'comigs-canary-'))
-    const base = await writeTinyBase(join(folder, 'base'))
-    const text = join(folder, 'diary.txt')
-    await writeFile(text, `${SENTENCE}.\n`.repeat(200))
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'comigs-canary-'))
+      const base = await writeTinyBase(join(folder, 'base'))
+      const text = join(folder, 'diary.txt')
+      await writeFile(text, `${SENTENCE}.\n`.repeat(200))
 
-    // A learning rate that changes no bit, and no router phase: the canaries stay what they are.
-    const manifest = await newManifest(base, {
-      name: 'canary',
-      seed: 3,
-      schedule: { kind: 'constant', rate: 1e-30, warmupSteps: 1 },
-      codec,
-    })
-    const manifestFile = join(folder, 'manifest.json')
-    await writeFile(manifestFile, JSON.stringify({ ...manifest, routerEvery: 1_000_000 }))
-    const state = join(folder, 'state')
-    const made = await runCli([
-      ...[
-        '--state',
-        state,
-        '--base',
-        base,
-        '--data',
-        text,
-        '--manifest',
-        manifestFile,
-        '--context',
-        '32',
-        '--batch',
-        '2',
-      ],
-      ...['--rounds', '1', '--listen', '/ip4/127.0.0.1/tcp/0'],
-    ])
-    expect(made.stderr).toBe('')
-
-    const checkpoint = join(state, 'checkpoint.safetensors')
-    const { state: trained, extra } = decodeCheckpoint(await readFile(checkpoint), checkpoint)
-    for (const [name, where] of Object.entries(PRIVATE)) plant(trained.arrays, where, name)
-    plant(trained.arrays, SHARED, 'generalist')
-    await writeFile(checkpoint, encodeCheckpoint(trained, extra))
-
-    handedOut.length = 0
-    const stop = new AbortController()
-    const events: PeerEvent[] = []
-    const config: PeerConfig = {
-      ...{
+      // A learning rate that changes no bit, and no router phase: the canaries stay what they are.
+      const manifest = await newManifest(base, {
         name: 'canary',
-        state,
-        data: { data: [text] },
-        bootstrap: [],
-        manifest: undefined,
-        federation: undefined,
-      },
-      ...{ base, experts: 2, batch: 2, context: 32, rounds: Infinity, waitForPeers: 1, stay: false },
-      ...{
-        evaluateEvery: 1,
-        evaluateBatches: 1,
-        strategy: 'comigs',
-        seed: 1,
-        engine: 'auto',
-        threads: 1,
+        seed: 3,
+        schedule: { kind: 'constant', rate: 1e-30, warmupSteps: 1 },
+        codec: { values: codec },
+        robust: true,
+      })
+      const manifestFile = join(folder, 'manifest.json')
+      await writeFile(manifestFile, JSON.stringify({ ...manifest, routerEvery: 1_000_000 }))
+      const state = join(folder, 'state')
+      const made = await runCli([
+        ...[
+          '--state',
+          state,
+          '--base',
+          base,
+          '--data',
+          text,
+          '--manifest',
+          manifestFile,
+          '--context',
+          '32',
+          '--batch',
+          '2',
+        ],
+        ...['--rounds', '1', '--listen', '/ip4/127.0.0.1/tcp/0'],
+      ])
+      expect(made.stderr).toBe('')
+
+      const checkpoint = join(state, 'checkpoint.safetensors')
+      const { state: trained, extra } = decodeCheckpoint(await readFile(checkpoint), checkpoint)
+      for (const [name, where] of Object.entries(PRIVATE)) plant(trained.arrays, where, name)
+      plant(trained.arrays, SHARED, 'generalist')
+      await writeFile(checkpoint, encodeCheckpoint(trained, extra))
+
+      handedOut.length = 0
+      const stop = new AbortController()
+      const events: PeerEvent[] = []
+      const config: PeerConfig = {
+        ...{
+          name: 'canary',
+          state,
+          data: { data: [text] },
+          bootstrap: [],
+          manifest: undefined,
+          federation: undefined,
+          psk: undefined,
+          allow: undefined,
+        },
+        ...{ base, experts: 2, batch: 2, context: 32, rounds: Infinity, waitForPeers: 1, stay: false },
+        ...{ evaluateEvery: 1, evaluateBatches: 1, strategy: 'comigs', seed: 1, engine: 'auto', threads: 1 },
         baseDtype: 'auto',
-      },
-      ...{
-        listen: ['/ip4/127.0.0.1/tcp/0'],
-        announce: [],
-        crowded: true,
-        http: { host: '127.0.0.1', port: 0 },
-      },
-      ...{ httpNames: [], httpToken: undefined },
-    }
-    let listening!: (event: Extract<PeerEvent, { event: 'listening' }>) => void
-    const isListening = new Promise<Extract<PeerEvent, { event: 'listening' }>>(
-      (resolve) => (listening = resolve),
-    )
-    let enough!: () => void
-    const hasMixed = new Promise<void>((resolve) => (enough = resolve))
-    const running = runPeer(config, {
-      log: pino({ level: 'silent' }),
-      signal: stop.signal,
-      onEvent: (event) => {
-        events.push(event)
-        if (event.event === 'listening') listening(event)
-        if (event.event === 'round' && event.mixedWith === 1 && event.round >= 4) enough()
-      },
+        ...{
+          listen: ['/ip4/127.0.0.1/tcp/0'],
+          announce: [],
+          crowded: true,
+          http: { host: '127.0.0.1', port: 0 },
+        },
+        ...{ httpNames: [], httpToken: undefined },
+      }
+      let listening!: (event: Extract<PeerEvent, { event: 'listening' }>) => void
+      const isListening = new Promise<Extract<PeerEvent, { event: 'listening' }>>(
+        (resolve) => (listening = resolve),
+      )
+      let enough!: () => void
+      const hasMixed = new Promise<void>((resolve) => (enough = resolve))
+      const running = runPeer(config, {
+        log: pino({ level: 'silent' }),
+        signal: stop.signal,
+        onEvent: (event) => {
+          events.push(event)
+          if (event.event === 'listening') listening(event)
+          if (event.event === 'round' && event.mixedWith === 1 && event.round >= 4) enough()
+        },
+      })
+      const { addresses, http: url } = await Promise.race([
+        isListening,
+        running.then(() => Promise.reject(new Error('ended'))),
+      ])
+      const other = new PeerProcess(
+        peerArguments('de', base, join(folder, 'other'), ['--bootstrap', addresses[0]!]),
+      )
+      await hasMixed
+      // What HTTP tells, read while the peer trains.
+      for (const path of ['/metrics', '/api/status', '/healthz', '/readyz'])
+        http += await (await fetch(url + path)).text()
+      handedOut.push(new TextEncoder().encode(events.map((event) => JSON.stringify(event)).join()))
+      await other.kill('SIGKILL')
+      stop.abort()
+      await running
     })
-    const { addresses, http: url } = await Promise.race([
-      isListening,
-      running.then(() => Promise.reject(new Error('ended'))),
-    ])
-    const other = new PeerProcess(
-      peerArguments('de', base, join(folder, 'other'), ['--bootstrap', addresses[0]!]),
-    )
-    await hasMixed
-    // What HTTP tells, read while the peer trains.
-    for (const path of ['/metrics', '/api/status', '/healthz', '/readyz'])
-      http += await (await fetch(url + path)).text()
-    handedOut.push(new TextEncoder().encode(events.map((event) => JSON.stringify(event)).join()))
-    await other.kill('SIGKILL')
-    stop.abort()
-    await running
-  })
-  afterAll(() => rm(folder, { recursive: true, force: true }))
+    afterAll(() => rm(folder, { recursive: true, force: true }))
 
-  it('is enough to search', () => {
-    expect(handedOut.length).toBeGreaterThan(8)
-    expect(http).toContain('comigs_round')
-    expect(http).toContain('"phase":"training"')
-  })
+    it('is enough to search', () => {
+      expect(handedOut.length).toBeGreaterThan(8)
+      expect(http).toContain('comigs_round')
+      expect(http).toContain('"phase":"training"')
+    })
 
-  it('holds the canary of the shared parameters: the search works', () => {
-    expect(highest('generalist')).toBeGreaterThan(0.99)
-  })
+    it('holds the canary of the shared parameters: the search works', () => {
+      expect(highest('generalist')).toBeGreaterThan(0.98)
+    })
 
-  it.each(Object.keys(PRIVATE))('holds nothing of the %s', (name) => {
-    expect(highest(name)).toBeLessThan(0.75)
-  })
+    it.each(Object.keys(PRIVATE))('holds nothing of the %s', (name) => {
+      expect(highest(name)).toBeLessThan(0.75)
+    })
 
-  it('holds no text and no tokens', async () => {
-    const tokenizer = await loadTokenizer(SHIPPED_BASE)
-    const everything = Buffer.concat([...handedOut, Buffer.from(http)])
-    for (const words of [SENTENCE, 'zanzibar', 'Wittgenstein']) {
-      expect(everything.includes(words)).toBe(false)
-      const ids = tokenizer.encode(` ${words}`)
-      expect(everything.includes(Buffer.from(ids.buffer))).toBe(false)
-      expect(everything.includes(Buffer.from(Uint16Array.from(ids).buffer))).toBe(false)
-      expect(everything.includes([...ids].join())).toBe(false)
-    }
-  })
-})
+    it('holds no text and no tokens', async () => {
+      const tokenizer = await loadTokenizer(SHIPPED_BASE)
+      const everything = Buffer.concat([...handedOut, Buffer.from(http)])
+      for (const words of [SENTENCE, 'zanzibar', 'Wittgenstein']) {
+        expect(everything.includes(words)).toBe(false)
+        const ids = tokenizer.encode(` ${words}`)
+        expect(everything.includes(Buffer.from(ids.buffer))).toBe(false)
+        expect(everything.includes(Buffer.from(Uint16Array.from(ids).buffer))).toBe(false)
+        expect(everything.includes([...ids].join())).toBe(false)
+      }
+    })
+  },
+)
 
 /** The best match of a canary anywhere in what was handed out, however it may be written down: 1 is certain. */
 function highest(name: string): number {
@@ -252,11 +251,22 @@ function readings(bytes: Uint8Array): Float32Array[] {
     }
   }
   read.push(Float32Array.from(new Int8Array(bytes.slice().buffer)))
-  for (const body of bodies(bytes)) {
-    const count = Math.floor((body.length * 128) / 132)
-    if (CODECS.int8.byteLength(count) === body.length) read.push(CODECS.int8.decode(body, count))
+  read.push(
+    Float32Array.from({ length: 2 * bytes.length }, (_, i) => (bytes[i >> 1]! << (i % 2 ? 24 : 28)) >> 28),
+  )
+  return [...read, ...bodies(bytes).flatMap((body) => [...blocks('int8', body), ...blocks('int4', body)])]
+}
+
+/** What a body says when it is a payload of blocks of 128 with a scale each. */
+function blocks(name: 'int8' | 'int4', body: Uint8Array): Float32Array[] {
+  const codec = CODECS[name]
+  const count = Math.floor((body.length * 128) / codec.byteLength(128))
+  if (codec.byteLength(count) !== body.length) return []
+  try {
+    return [codec.decode(body, count)]
+  } catch {
+    return [] // no scales: it is something else
   }
-  return read
 }
 
 /** The raw bytes behind the header of a stream. */

@@ -188,24 +188,29 @@ class Authors:
 # ----------------------------------------------------------------------------------------------------- as well as we can
 
 
+def loss_and_probs(logits, target):
+    """Summed cross entropy of rows of logits, and their softmax. Compiled, a few passes over a chunk that sits in the cache."""
+    top = logits.amax(1, keepdim=True)
+    powers = (logits - top).exp()
+    total = powers.sum(1, keepdim=True)
+    return (total.log() + top - logits.gather(1, target)).sum(), powers / total
+
+
 class HeadCrossEntropy(torch.autograd.Function):
     """Mean cross entropy of x @ w.T, in chunks of rows; the gradient to x is made with the loss, logits never exist whole."""
 
     @staticmethod
-    def forward(x, w, targets, rows):
+    def forward(x, w, targets, rows, loss_and_probs):
         N = x.shape[0]
-        total = x.new_zeros((), dtype=torch.float32)
+        loss = x.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(x)
         for start in range(0, N, rows):
             part = slice(start, min(N, start + rows))
-            target = targets[part].unsqueeze(1)
-            logits = F.linear(x[part], w).float()
-            normaliser = logits.logsumexp(1, keepdim=True)
-            total += (normaliser - logits.gather(1, target)).sum()
-            probs = logits.sub_(normaliser).exp_()
-            probs.scatter_add_(1, target, probs.new_full(target.shape, -1.0))
+            chunk, probs = loss_and_probs(F.linear(x[part], w).float(), targets[part].unsqueeze(1))
+            loss += chunk
             torch.mm(probs.to(w.dtype), w, out=gradient[part])
-        return total / N, gradient.div_(N)
+        gradient -= w[targets]
+        return loss / N, gradient.div_(N)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -215,7 +220,7 @@ class HeadCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad, _):
         (gradient,) = ctx.saved_tensors
-        return gradient * grad.to(gradient.dtype), None, None, None
+        return gradient * grad.to(gradient.dtype), None, None, None, None
 
 
 class Best:
@@ -270,7 +275,9 @@ class Best:
             kind: torch.optim.AdamW(self.parameters(kind), RATE, BETAS, weight_decay=DECAY, fused=True)
             for kind in self.groups
         }
-        self.block = torch.compile(self.layer, dynamic=False) if COMPILE else self.layer
+        compiled = (lambda f: torch.compile(f, dynamic=False)) if COMPILE else (lambda f: f)
+        self.block = compiled(self.layer)
+        self.loss_and_probs = compiled(loss_and_probs)
         how = "torch.compile" if COMPILE else "eager"
         self.device = f"{how}, {str(precision).removeprefix('torch.')}, frozen products shared"
 
@@ -287,7 +294,8 @@ class Best:
         return F.layer_norm(x, (x.shape[1],), base["ln_f.w"], base["ln_f.b"], self.s["epsilon"])
 
     def layer(self, x, base, trained, router, B):
-        """One block. Compiled by itself, once for all layers: compiling the whole model takes minutes and runs no faster."""
+        """One block. Compiled by itself, once for all layers: compiling the whole model takes minutes and runs no faster.
+        Products and additions stand apart, for the compiler to fuse the additions with what follows."""
         s = self.s
         N, C = x.shape
         H, n, scale, r = s["heads"], s["experts"], s["scale"], s["rank"]
@@ -296,8 +304,7 @@ class Best:
             return F.layer_norm(value, (C,), base[f"{name}.w"], base[f"{name}.b"], s["epsilon"])
 
         def linear(value, key):
-            frozen = torch.addmm(base[f"{key}.b"], value, base[f"{key}.w"])
-            return torch.addmm(frozen, value @ trained[f"{key}.A"], trained[f"{key}.B"], alpha=scale)
+            return value @ base[f"{key}.w"] + base[f"{key}.b"] + (value @ trained[f"{key}.A"] * scale) @ trained[f"{key}.B"]
 
         qkv = linear(norm(x, "ln_1"), "attn.c_attn")
         q, k, v = (part.view(B, N // B, H, C // H).transpose(1, 2) for part in qkv.split(C, dim=1))
@@ -308,18 +315,16 @@ class Best:
         fc, proj = "mlp.c_fc", "mlp.c_proj"
         # With two experts top-2 is everyone, and a softmax over the chosen logits is the softmax.
         gates = F.softmax(value @ router["w"], dim=1, dtype=torch.float32)
-        z = torch.addmm(base[f"{fc}.b"], value, base[f"{fc}.w"])
-        low = value @ trained[f"{fc}.A"]
+        z = value @ base[f"{fc}.w"] + base[f"{fc}.b"]
+        low = value @ trained[f"{fc}.A"] * scale
         mixed, parts = 0, []
         for e in range(n):
             gate = gates[:, e : e + 1]
-            u = torch.addmm(z, low[:, e * r : (e + 1) * r], trained[f"{fc}.B"][e], alpha=scale)
-            u = F.gelu(u, approximate="tanh")
+            u = F.gelu(z + low[:, e * r : (e + 1) * r] @ trained[f"{fc}.B"][e], approximate="tanh")
             mixed = mixed + gate * u
             parts.append(gate * (u @ trained[f"{proj}.A"][e]))
-        mixed = mixed.to(z.dtype)
-        frozen = torch.addmm(base[f"{proj}.b"], mixed, base[f"{proj}.w"])
-        return x + torch.addmm(frozen, torch.cat(parts, 1).to(z.dtype), trained[f"{proj}.B"], alpha=scale)
+        frozen = mixed.to(z.dtype) @ base[f"{proj}.w"] + base[f"{proj}.b"]
+        return x + frozen + (torch.cat(parts, 1).to(z.dtype) * scale) @ trained[f"{proj}.B"]
 
     def step(self, kind, tokens, targets):
         for group in self.groups:
@@ -328,7 +333,9 @@ class Best:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision != torch.float32):
             hidden = self.hidden(tokens)
         head = self.base["wte"]
-        loss, _ = HeadCrossEntropy.apply(hidden.to(head.dtype), head, targets.view(-1), self.rows)
+        loss, _ = HeadCrossEntropy.apply(
+            hidden.to(head.dtype), head, targets.view(-1), self.rows, self.loss_and_probs
+        )
         loss.backward()
         optimiser = self.optimisers[kind]
         optimiser.step()

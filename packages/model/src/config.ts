@@ -48,6 +48,13 @@ export interface RopeConfig {
 
 export type ModelConfig = Gpt2Config | LlamaConfig
 
+/** Heads of keys and of values, K, and the width of one, D. */
+export function keyShape(model: ModelConfig): { readonly heads: number; readonly width: number } {
+  return model.architecture === 'gpt2'
+    ? { heads: model.heads, width: model.width / model.heads }
+    : { heads: model.kvHeads, width: model.headWidth }
+}
+
 export interface MixtureConfig {
   /** Experts of this peer, n. Expert 0 is the generalist. 0: the base alone, without LoRA. */
   readonly experts: number

@@ -18,6 +18,20 @@ export interface ForwardInput<M extends ModelConfig = ModelConfig> {
   readonly tokens: tf.Tensor1D
   /** Sequences in the batch, B. */
   readonly batch: number
+  /** Where each token stands in its text. @default 0, 1, 2, ... in every sequence */
+  readonly positions?: Positions
+  /**
+   * What a layer's tokens gather from queries, keys and values side by side, `[N, (H + 2 K) D]` -> `[N, H D]`.
+   * @default causal attention within each sequence
+   */
+  readonly attend?: (qkv: tf.Tensor2D, layer: number) => tf.Tensor2D
+}
+
+export interface Positions {
+  /** int32 `[N]` */
+  readonly ids: tf.Tensor1D
+  /** Above all of them. */
+  readonly end: number
 }
 
 export interface Forward {

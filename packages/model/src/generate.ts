@@ -1,69 +1,66 @@
-import type { ModelConfig } from './config.ts'
-import type { Program } from './engine/engine.ts'
-import { rows } from './evaluate.ts'
-import { type RandomStream } from './random.ts'
+import type { Decoder } from './decoder.ts'
+import { createDetokenizer, createStopFilter } from './generated-text.ts'
+import type { RandomStream } from './random.ts'
+import { argmax, sample, type SampleOptions } from './sample.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
-export interface GenerateOptions {
+export interface GenerateOptions extends SampleOptions {
   readonly maxTokens: number
-  /** 0 takes the likeliest token every time. */
-  readonly temperature: number
+  /** Texts before which to stop; none empty. */
+  readonly stop?: readonly string[] | undefined
   readonly random: RandomStream
   readonly signal?: AbortSignal | undefined
 }
 
 export interface GeneratedToken {
   readonly id: number
-  /** Text that became complete with this token; a character can take several. */
+  /** Text that became certain with this token: a character can take several, a stop sequence holds back what begins it. */
   readonly text: string
-  /** Router scores of the position that chose it, `[layers][n]`; empty without routers. */
-  readonly routerScores: readonly (readonly number[])[]
+  /** Undefined without routers. */
+  readonly routing: Routing | undefined
+  /** On the last token: the document ended or a stop sequence came, or there was no room for more. */
+  readonly finish: 'stop' | 'length' | undefined
+}
+
+export interface Routing {
+  /** The expert that the routers trusted most with the position that chose the token. */
+  readonly expert: number
+  /** Router scores of all experts, mean over layers; they sum to 1. */
+  readonly scores: readonly number[]
 }
 
 /**
- * Continues a prompt token by token, until the end-of-text token or `maxTokens`.
- * @param program - compiled from `nextTokenStep` with `context` tokens
+ * Continues a prompt token by token, until the end of the document, a stop sequence or `maxTokens`. Of a text that is
+ * longer than the model's positions, the model sees the end (`windowStart`).
  */
 export async function* generate(
-  program: Program,
+  decoder: Decoder,
   tokenizer: Tokenizer,
-  model: ModelConfig & { readonly experts: number },
-  context: number,
   prompt: string,
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedToken> {
-  const ids = [...tokenizer.encode(prompt)]
+  const reading = decoder.open()
+  const detokenizer = createDetokenizer(tokenizer)
+  const stops = createStopFilter(options.stop ?? [])
+  const encoded = tokenizer.encode(prompt)
   // A model continues something: with nothing to go on, the start of a document.
-  if (ids.length === 0) ids.push(tokenizer.endOfText)
-  const made: number[] = []
-  let shown = ''
-  for (let i = 0; i < options.maxTokens && options.signal?.aborted !== true; i++) {
-    const window = ids.slice(-context)
-    const tokens = new Int32Array(context)
-    tokens.set(window)
-    const { logits, scores } = await program.run({ tokens, position: Int32Array.of(window.length - 1) })
-    const id = sample(logits!, options.temperature, options.random)
-    if (id === tokenizer.endOfText) return
-    ids.push(id)
-    made.push(id)
-    const all = tokenizer.decode(made)
-    // An unfinished UTF-8 sequence decodes to U+FFFD at the end: wait for the rest of it.
-    const complete = all.endsWith('\ufffd') ? shown : all
-    yield { id, text: complete.slice(shown.length), routerScores: rows([...(scores ?? [])], model.experts) }
-    shown = complete
+  let unread: Iterable<number> = encoded.length === 0 ? [tokenizer.endOfText] : encoded
+  for (let made = 1; made <= options.maxTokens && options.signal?.aborted !== true; made++) {
+    const { logits, routerScores } = await reading.append(unread)
+    const id = sample(logits, options, options.random)
+    const ended = id === tokenizer.endOfText
+    const { text, stopped } = stops.push(ended ? '' : detokenizer.push(id))
+    const finish = stopped || ended ? 'stop' : made === options.maxTokens ? 'length' : undefined
+    const rest = finish === undefined || stopped ? '' : stops.flush()
+    yield { id, text: text + rest, routing: routing(routerScores), finish }
+    if (finish !== undefined) return
+    unread = [id]
   }
 }
 
-/** Draws from softmax(logits / temperature). */
-export function sample(logits: Float32Array, temperature: number, random: RandomStream): number {
-  let best = 0
-  for (let i = 1; i < logits.length; i++) if (logits[i]! > logits[best]!) best = i
-  if (temperature === 0) return best
-  const weights = logits.map((logit) => Math.exp((logit - logits[best]!) / temperature))
-  let left = random.float() * weights.reduce((sum, weight) => sum + weight, 0)
-  for (let i = 0; i < weights.length; i++) {
-    left -= weights[i]!
-    if (left < 0) return i
-  }
-  return best
+function routing(scores: readonly (readonly number[])[]): Routing | undefined {
+  const [first] = scores
+  if (first === undefined) return undefined
+  const mean = first.map((_, e) => scores.reduce((sum, layer) => sum + layer[e]!, 0) / scores.length)
+  return { expert: argmax(mean), scores: mean }
 }

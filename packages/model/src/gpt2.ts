@@ -14,12 +14,17 @@ import { attentionPrefix } from './parameters.ts'
 
 /** GPT-2 (Radford et al. 2019) with a mixture of experts. */
 export function gpt2(input: ForwardInput<Gpt2Config>): Forward {
-  const { model, base, tokens, batch } = input
+  const { model, base, tokens, batch, positions } = input
+  const attend = input.attend ?? ((qkv: tf.Tensor2D) => attention(qkv, { batch, heads: model.heads }))
   const { width: C, epsilon } = model
   const N = tokens.shape[0]
   const T = N / batch
   const wte = base('wte.weight') as tf.Tensor2D
-  const wpe = tf.slice(base('wpe.weight') as tf.Tensor2D, [0, 0], [T, C])
+  const allPositions = base('wpe.weight') as tf.Tensor2D
+  const wpe =
+    positions === undefined
+      ? tf.slice(allPositions, [0, 0], [T, C])
+      : tf.reshape(embedding(allPositions, positions.ids), [batch, T, C])
   const embedded = tf.reshape(embedding(wte, tokens), [batch, T, C])
   let x: tf.Tensor2D = tf.reshape(tf.add(embedded, wpe), [N, C])
 
@@ -34,7 +39,7 @@ export function gpt2(input: ForwardInput<Gpt2Config>): Forward {
     const attn = (x: tf.Tensor2D, part: string) =>
       adapted(x, linear(x, `${h}.attn.${part}`), `${attentionPrefix(layer)}.${part}`, input)
     const qkv = attn(norm(x, `${h}.ln_1`), 'c_attn')
-    x = tf.add(x, attn(attention(qkv, { batch, heads: model.heads }), 'c_proj'))
+    x = tf.add(x, attn(attend(qkv, layer), 'c_proj'))
     const mlp = mixtureMlp(norm(x, `${h}.ln_2`), {
       ...input,
       layer,

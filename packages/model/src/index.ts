@@ -10,8 +10,16 @@ export {
   tokenize,
   type TokenSet,
 } from './data.ts'
-export type { Engine, EngineName, HostTensor, Program, Step } from './engine/engine.ts'
-export { ENGINES, type EngineOptions, selectEngine, type SelectedEngine } from './engine/select.ts'
+export {
+  AUTO_ENGINES,
+  type Engine,
+  type EngineName,
+  ENGINES,
+  type HostTensor,
+  type Program,
+  type Step,
+} from './engine/engine.ts'
+export { type EngineOptions, selectEngine, type SelectedEngine } from './engine/select.ts'
 export { ModelError, type ModelErrorDetail } from './errors.ts'
 export { evaluate, type Evaluation } from './evaluate.ts'
 export {
@@ -38,6 +46,7 @@ export {
   type TrainerOptions,
 } from './trainer.ts'
 export { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
+export { createDecoder, type Decoder } from './decoder.ts'
 export { generate, type GeneratedToken, type GenerateOptions } from './generate.ts'
-export { NO_EXPERTS, nextTokenStep } from './steps.ts'
+export { NO_EXPERTS } from './steps.ts'
 export { stream, type RandomStream } from './random.ts'

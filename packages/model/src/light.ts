@@ -2,5 +2,6 @@
 export { type BaseHashes, hashBase } from './base.ts'
 export { readConfig } from './hub-config.ts'
 export type { MixtureConfig, ModelConfig } from './config.ts'
+export { AUTO_ENGINES, ENGINES } from './engine/engine.ts'
 export { trainedLayout } from './parameters.ts'
 export { type RandomStream, stream } from './random.ts'

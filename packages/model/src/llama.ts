@@ -16,14 +16,16 @@ import { ropeTables } from './rope.ts'
 
 /** Llama (Touvron et al., arXiv 2302.13971 and 2307.09288) with a mixture of experts. */
 export function llama(input: ForwardInput<LlamaConfig>): Forward {
-  const { model, base, tokens, batch } = input
+  const { model, base, tokens, batch, positions } = input
   const { heads, kvHeads, headWidth } = model
-  const T = tokens.shape[0] / batch
-  const tables = ropeTables(model.rope, headWidth, T)
-  const [cos, sin] = [tables.cos, tables.sin].map((table) => tf.tensor2d(table, [T, headWidth / 2])) as [
-    tf.Tensor2D,
-    tf.Tensor2D,
-  ]
+  const attend = input.attend ?? ((qkv: tf.Tensor2D) => attention(qkv, { batch, heads, kvHeads }))
+  const end = positions?.end ?? tokens.shape[0] / batch
+  const tables = ropeTables(model.rope, headWidth, end)
+  const [cos, sin] = [tables.cos, tables.sin].map((values) => {
+    const table = tf.tensor2d(values, [end, headWidth / 2])
+    return positions === undefined ? table : embedding(table, positions.ids)
+  }) as [tf.Tensor2D, tf.Tensor2D]
+  const sequences = positions === undefined ? batch : 1 // that the rows of cos and sin are repeated for
   const wte = base('model.embed_tokens.weight') as tf.Tensor2D
   let x = embedding(wte, tokens) // [N, C]
 
@@ -37,10 +39,10 @@ export function llama(input: ForwardInput<LlamaConfig>): Forward {
     const attn = (x: tf.Tensor2D, part: string) =>
       adapted(x, linear(x, `${h}.self_attn.${part}`), `${attentionPrefix(layer)}.${part}`, input)
     const seen = norm(x, `${h}.input_layernorm`)
-    const q = rotary(attn(seen, 'q_proj'), cos, sin, { batch, heads }) // [N, H D]
-    const k = rotary(attn(seen, 'k_proj'), cos, sin, { batch, heads: kvHeads }) // [N, K D]
+    const q = rotary(attn(seen, 'q_proj'), cos, sin, { batch: sequences, heads }) // [N, H D]
+    const k = rotary(attn(seen, 'k_proj'), cos, sin, { batch: sequences, heads: kvHeads }) // [N, K D]
     const qkv: tf.Tensor2D = tf.concat([q, k, attn(seen, 'v_proj')], 1)
-    x = tf.add(x, attn(attention(qkv, { batch, heads, kvHeads }), 'o_proj'))
+    x = tf.add(x, attn(attend(qkv, layer), 'o_proj'))
     const mlp = mixtureMlp(norm(x, `${h}.post_attention_layernorm`), {
       ...input,
       layer,

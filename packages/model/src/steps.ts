@@ -1,10 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core'
-import type { MixtureConfig, ModelConfig } from './config.ts'
+import { keyShape, type MixtureConfig, type ModelConfig } from './config.ts'
 import type { Step } from './engine/engine.ts'
 import type { TensorSpec } from './engine/graph.ts'
 import { forward } from './forward.ts'
 import type { Weights } from './lora.ts'
 import type { Routed } from './mixture.ts'
+import { attentionToPast } from './ops/attention.ts'
 import { adamw, type AdamWOptions } from './ops/adamw.ts'
 import { gemm } from './ops/gemm.ts'
 import { headCrossEntropy } from './ops/head-cross-entropy.ts'
@@ -149,22 +150,20 @@ export function pretrainStep({ model, batch, context }: PretrainShape): Step {
 
 /** Sums over weighted targets: negative log-likelihood, and each router's scores `[layers, n]`. Changes nothing. */
 export function evaluationStep(shape: Omit<StepShape, 'balance'>): Step {
-  const { layout, model, mixture, batch, context } = shape
-  const groups = mixture.experts === 0 ? [] : layout.router.size > 0 ? [EXPERTS, ROUTER] : [EXPERTS]
+  const { model, mixture, batch, context } = shape
+  const { reads, pieces } = frozen(shape)
   return {
     name: 'evaluation',
-    reads: [...baseNames(model), ...groups],
+    reads,
     writes: [],
     inputs: { ...batchInputs(shape), weights: { shape: [batch * context], dtype: 'float32' } },
     build: (t) => {
-      const pieces: Record<string, tf.Tensor> = {}
-      for (const key of groups)
-        Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
+      const trained = pieces(t)
       const out = forward({
         model,
         mixture,
         base: (key) => t[baseArray(key)]!,
-        trained: (key) => pieces[key]!,
+        trained: (key) => trained[key]!,
         tokens: t['tokens'] as tf.Tensor1D,
         batch,
       })
@@ -180,32 +179,69 @@ export function evaluationStep(shape: Omit<StepShape, 'balance'>): Step {
   }
 }
 
-/** Logits of one sequence's chosen position: input `position` picks the row. */
-export function nextTokenStep(shape: Omit<StepShape, 'balance' | 'batch'>): Step {
-  const { layout, model, mixture, context } = shape
-  const groups = mixture.experts === 0 ? [] : layout.router.size > 0 ? [EXPERTS, ROUTER] : [EXPERTS]
+export interface DecodeShape extends Pick<StepShape, 'model' | 'mixture' | 'layout'> {
+  /** New tokens of one run, S. */
+  readonly tokens: number
+  /** Rows for tokens that came before, P. */
+  readonly past: number
+}
+
+/** Input of `decodeStep`: keys or values of a layer's past, `[K, P, D]`. */
+export const pastInput = (part: 'keys' | 'values', layer: number): string => `${part}.${layer}`
+
+/**
+ * The next S tokens of a text, given keys and values of all before: `logits` `[1, V]` and router `scores` `[layers, n]`
+ * after the token in row `last`, and `present`, the new keys and values, `[layers, 2, K, S, D]`. The past is an input, not
+ * an array in engine memory: an engine on the CPU reads it where it lies, nothing is copied from token to token, and one
+ * program serves any number of texts.
+ */
+export function decodeStep(shape: DecodeShape): Step {
+  const { model, mixture, tokens: S, past: P } = shape
+  const { heads, width } = keyShape(model)
+  const { reads, pieces } = frozen(shape)
+  const row: TensorSpec = { shape: [S], dtype: 'int32' }
+  const cache: TensorSpec = { shape: [heads, P, width], dtype: 'float32' }
+  const caches = Array.from({ length: model.layers }, (_, layer) => [
+    [pastInput('keys', layer), cache] as const,
+    [pastInput('values', layer), cache] as const,
+  ]).flat()
   return {
-    name: 'next token',
-    reads: [...baseNames(model), ...groups],
+    name: `decode ${S} after ${P}`,
+    reads,
     writes: [],
-    inputs: { tokens: { shape: [context], dtype: 'int32' }, position: { shape: [1], dtype: 'int32' } },
+    inputs: {
+      tokens: row,
+      positions: row,
+      last: { shape: [1], dtype: 'int32' },
+      mask: { shape: [P], dtype: 'float32' },
+      ...Object.fromEntries(caches),
+    },
     build: (t) => {
-      const pieces: Record<string, tf.Tensor> = {}
-      for (const key of groups)
-        Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
+      const trained = pieces(t)
+      const present: tf.Tensor3D[] = []
       const out = forward({
         model,
         mixture,
         base: (key) => t[baseArray(key)]!,
-        trained: (key) => pieces[key]!,
+        trained: (key) => trained[key]!,
         tokens: t['tokens'] as tf.Tensor1D,
         batch: 1,
+        positions: { ids: t['positions'] as tf.Tensor1D, end: P },
+        attend: (qkv, layer) => {
+          const { out, keys, values } = attentionToPast(qkv, {
+            keys: t[pastInput('keys', layer)] as tf.Tensor3D,
+            values: t[pastInput('values', layer)] as tf.Tensor3D,
+            mask: t['mask'] as tf.Tensor1D,
+          })
+          present.push(keys, values)
+          return out
+        },
       })
-      const position = t['position'] as tf.Tensor1D
-      const last = tf.gather(out.hidden, position) // [1, C]
-      const shares = out.routed.map((one) => tf.gather(one.scores, position)) // [1, n] each
-      const logits = gemm(last, out.head, { transposeB: true })
-      return shares.length === 0 ? { logits } : { logits, scores: tf.concat(shares, 0) }
+      const last = t['last'] as tf.Tensor1D
+      const logits = gemm(tf.gather(out.hidden, last), out.head, { transposeB: true })
+      const result = { logits, present: tf.stack(present) }
+      const scores = () => tf.concat(out.routed.map((one) => tf.gather(one.scores, last)))
+      return out.routed.length === 0 ? result : { ...result, scores: scores() }
     },
   }
 }
@@ -219,6 +255,22 @@ const none: Weights = (name) => {
 
 function baseNames(model: ModelConfig): string[] {
   return baseLayout(model).entries.map((entry) => baseArray(entry.name))
+}
+
+/** What a step that trains nothing reads, and the trained arrays in it by name. */
+function frozen({ model, mixture, layout }: Pick<StepShape, 'model' | 'mixture' | 'layout'>) {
+  const groups = [
+    { key: EXPERTS, layout: layout.experts },
+    { key: ROUTER, layout: layout.router },
+  ].filter((group) => mixture.experts > 0 && group.layout.size > 0)
+  return {
+    reads: [...baseNames(model), ...groups.map(({ key }) => key)],
+    pieces: (t: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> =>
+      Object.assign({}, ...groups.map((group) => split(group.layout, t[group.key]!))) as Record<
+        string,
+        tf.Tensor
+      >,
+  }
 }
 
 /** Flat array -> the arrays in it, by name. */

@@ -1,126 +1,18 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { describe, expect, it } from 'vitest'
-import type { Step } from '../src/engine/engine.ts'
+import { AUTO_ENGINES, type Engine, ENGINES } from '../src/engine/engine.ts'
+import { probe } from '../src/engine/probe.ts'
 import { record } from '../src/engine/recorder.ts'
 import { selectEngine } from '../src/engine/select.ts'
-import { floats, ints } from './helpers/arrays.ts'
-import { compiled, freshEngine, pureStep, runOnce } from './helpers/engines.ts'
+import { engineContract } from './contract/engine.ts'
+import { floats } from './helpers/arrays.ts'
+import { freshEngine, pureStep, runOnce } from './helpers/engines.ts'
+import { DATA, mixtureOf, tinyTrainer } from './helpers/models.ts'
 import { refusal } from './helpers/refusals.ts'
 
 const x = floats([3], [1, 2, 3])
 
-/** state := 2 state + given; hands the old state back. */
-const doubling: Step = {
-  name: 'doubling',
-  reads: ['state'],
-  writes: ['state'],
-  inputs: { given: { shape: [3], dtype: 'float32' } },
-  build: ({ state, given }) => ({ state: tf.add(tf.mul(state!, 2), given!), old: state! }),
-}
-
-describe.each(['cpu', 'onnx'] as const)('the %s engine', (name) => {
-  it('keeps arrays by name', async () => {
-    const engine = await freshEngine(name)
-    engine.place('a', x)
-    engine.place('b', floats([2], [7, 8]))
-    expect([...(await engine.read('a'))]).toEqual([1, 2, 3])
-    engine.place('a', floats([1], [9]))
-    expect([...(await engine.read('a'))]).toEqual([9])
-    expect(engine.memoryBytes()).toBe(4 * 3)
-    engine.remove('a')
-    expect(engine.memoryBytes()).toBe(4 * 2)
-    expect(await refusal(() => engine.read('a'))).toEqual({ code: 'ARRAY_MISSING', name: 'a' })
-  })
-
-  it('hands out copies', async () => {
-    const engine = await freshEngine(name)
-    engine.place('a', floats([3], x.values))
-    ;(await engine.read('a')).fill(0)
-    expect([...(await engine.read('a'))]).toEqual([1, 2, 3])
-  })
-
-  it('replaces the arrays that a step writes, run after run, and returns the rest', async () => {
-    const engine = await freshEngine(name)
-    engine.place('state', floats([3], x.values))
-    const program = await compiled(engine, doubling)
-    const given = Float32Array.of(10, 0, -1)
-    const olds: number[][] = []
-    for (let i = 0; i < 3; i++) {
-      const results = await program.run({ given })
-      expect(Object.keys(results)).toEqual(['old'])
-      olds.push([...results['old']!])
-    }
-    expect(olds).toEqual([
-      [1, 2, 3],
-      [12, 4, 5],
-      [34, 8, 9],
-    ])
-    expect([...(await engine.read('state'))]).toEqual([78, 16, 17])
-  })
-
-  it('reads an array that was placed anew since the program was compiled', async () => {
-    const engine = await freshEngine(name)
-    engine.place('state', floats([3], x.values))
-    const program = await compiled(engine, doubling)
-    await program.run({ given: new Float32Array(3) })
-    engine.place('state', floats([3], [100, 200, 300]))
-    await program.run({ given: new Float32Array(3) })
-    expect([...(await engine.read('state'))]).toEqual([200, 400, 600])
-  })
-
-  it('lets two programs share an array', async () => {
-    const engine = await freshEngine(name)
-    engine.place('state', floats([3], x.values))
-    const [one, other] = [await compiled(engine, doubling), await compiled(engine, doubling)]
-    const given = new Float32Array(3)
-    await one.run({ given })
-    await other.run({ given })
-    await one.run({ given })
-    expect([...(await engine.read('state'))]).toEqual([8, 16, 24])
-  })
-
-  it('refuses a step whose array is missing', async () => {
-    const engine = await freshEngine(name)
-    const run = async () => (await engine.compile(doubling)).run({ given: new Float32Array(3) })
-    expect(await refusal(run)).toEqual({ code: 'ARRAY_MISSING', name: 'state' })
-  })
-
-  it.each([
-    ['too few elements', { given: new Float32Array(2) }],
-    ['nothing', {}],
-  ])('refuses an input of %s', async (_, inputs) => {
-    const engine = await freshEngine(name)
-    engine.place('state', floats([3], x.values))
-    const program = await compiled(engine, doubling)
-    expect(await refusal(() => program.run(inputs))).toMatchObject({
-      code: 'SHAPE_MISMATCH',
-      what: 'input "given"',
-      expected: '[3]',
-    })
-  })
-
-  it('leaves no tensor behind', async () => {
-    const engine = await freshEngine(name)
-    await runOnce(engine, { x }, (t) => ({ y: tf.exp(t['x']!) }))
-    const before = tf.memory().numTensors
-    engine.place('state', floats([3], x.values))
-    const program = await compiled(engine, doubling)
-    await program.run({ given: new Float32Array(3) })
-    engine.remove('state')
-    expect(tf.memory().numTensors).toBe(before)
-  })
-
-  it('returns integers and booleans as numbers', async () => {
-    const engine = await freshEngine(name)
-    const inputs = { i: ints([3], [1, -2, 3]) }
-    const results = await runOnce(engine, inputs, ({ i }) => ({
-      twice: tf.add(i!, i!),
-      above: tf.greater(i!, 0),
-    }))
-    expect([...results['twice']!]).toEqual([2, -4, 6])
-    expect([...results['above']!]).toEqual([1, 0, 1])
-  })
-})
+for (const name of ['onnx', 'onnx-wasm', 'cpu'] as const) engineContract(name)
 
 describe('tracing', () => {
   it('refuses a step that reads a value', async () => {
@@ -155,7 +47,7 @@ describe('tracing', () => {
 })
 
 describe('selectEngine', () => {
-  it.each(['onnx', 'cpu'] as const)('loads %s when asked to, and says so', async (name) => {
+  it.each(['onnx', 'onnx-wasm', 'cpu'] as const)('loads %s when asked to, and says so', async (name) => {
     const { engine, reason } = await selectEngine({ engine: name })
     expect(engine.name).toBe(name)
     expect(reason).toContain(`--engine ${name}`)
@@ -163,15 +55,57 @@ describe('selectEngine', () => {
   })
 
   it('takes onnx by itself, with the threads it is told', async () => {
-    const { engine } = await selectEngine({ engine: 'auto', threads: 2 })
+    const { engine, reason } = await selectEngine({ engine: 'auto', threads: 2 })
     expect(engine.name).toBe('onnx')
     expect(engine.device).toContain('2 threads')
+    expect(reason).toBe('the fastest here')
     engine.dispose()
   })
 
-  it('says what is missing', async () => {
-    const detail = await refusal(() => selectEngine({ engine: 'tensorflow' }))
-    expect(detail).toMatchObject({ code: 'ENGINE_UNAVAILABLE', engine: 'tensorflow' })
-    expect(detail).toHaveProperty('reason', expect.stringContaining('@tensorflow/tfjs-node-gpu'))
+  it('never takes the oracle, nor a GPU that may be none, by itself', () => {
+    expect(AUTO_ENGINES).toEqual(['onnx', 'tensorflow', 'onnx-wasm'])
+    expect(ENGINES).toEqual(expect.arrayContaining([...AUTO_ENGINES]))
   })
+})
+
+describe('the probe of an engine', () => {
+  it('finds nothing wrong where nothing is', async () => {
+    const engine = await freshEngine('onnx')
+    expect(await probe(engine)).toBeUndefined()
+    expect(engine.memoryBytes()).toBe(0)
+  })
+
+  it('finds wrong numbers', async () => {
+    const engine = await freshEngine('onnx')
+    const wrong: Engine = { ...engine, read: async (name) => (await engine.read(name)).map((x) => x + 0.01) }
+    expect(await probe(wrong)).toContain('2.01')
+  })
+
+  it('finds a driver that fails', async () => {
+    const engine = await freshEngine('onnx')
+    const failing: Engine = { ...engine, compile: () => Promise.reject(new Error('no adapter\nat line 3')) }
+    expect(await probe(failing)).toBe('no adapter')
+  })
+})
+
+it('compiles each kind of step once, whatever is trained or evaluated', async () => {
+  const engine = await freshEngine('onnx')
+  const compiled: string[] = []
+  const counting: Engine = {
+    ...engine,
+    compile: (step) => {
+      compiled.push(step.name)
+      return engine.compile(step)
+    },
+  }
+  const trainer = await tinyTrainer(counting, mixtureOf(2))
+  await trainer.trainExperts(3)
+  await trainer.evaluate(DATA.valid)
+  await trainer.trainRouters(2)
+  await trainer.addShared(new Float32Array(trainer.layout.sharedSize))
+  trainer.restore(await trainer.save(), 'a checkpoint')
+  await trainer.trainExperts(2)
+  await trainer.trainRouters(1)
+  await trainer.evaluate(DATA.train, 1)
+  expect(compiled).toEqual(['expert step', 'evaluation', 'router step'])
 })

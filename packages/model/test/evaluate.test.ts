@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { sweep, type TokenSet } from '../src/data.ts'
 import type { Engine } from '../src/engine/engine.ts'
 import { evaluate } from '../src/evaluate.ts'
-import { evaluationStep, nextTokenStep, NO_EXPERTS } from '../src/steps.ts'
+import { evaluationStep, NO_EXPERTS } from '../src/steps.ts'
 import { createTrainer, placeBase } from '../src/trainer.ts'
 import { baseLayout, initialise, namedArrays } from '../src/parameters.ts'
 import { expectClose } from './helpers/compare.ts'
@@ -18,6 +18,7 @@ import {
   tinyTrainer,
   tokenSet,
 } from './helpers/models.ts'
+import { nextTokenStep } from './helpers/next-token.ts'
 import { fc } from './helpers/properties.ts'
 
 /** A program that evaluates the base alone. */

@@ -3,10 +3,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { loadBase } from '../src/base.ts'
+import { createDecoder } from '../src/decoder.ts'
 import { generate } from '../src/generate.ts'
 import { trainedLayout } from '../src/parameters.ts'
 import { stream } from '../src/random.ts'
-import { evaluationStep, nextTokenStep, NO_EXPERTS } from '../src/steps.ts'
+import { evaluationStep, NO_EXPERTS } from '../src/steps.ts'
 import { loadTokenizer } from '../src/tokenizer.ts'
 import { type BaseDtype, placeBase } from '../src/trainer.ts'
 import { compiled, freshEngine } from './helpers/engines.ts'
@@ -52,14 +53,10 @@ describe.skipIf(data === undefined)('stories260K, which others trained (needs CO
     const { base, tokenizer } = await converted()
     const engine = await freshEngine('onnx')
     placeBase(engine, base)
-    const context = 128
-    const layout = trainedLayout(base.config, NO_EXPERTS)
-    const step = nextTokenStep({ model: base.config, mixture: NO_EXPERTS, layout, context })
-    const program = await compiled(engine, step)
-    const model = { ...base.config, experts: 0 }
+    const decoder = createDecoder(engine, base.config, NO_EXPERTS)
     const options = { maxTokens: 60, temperature: 0, random: stream(1, 'story') }
     let story = ''
-    for await (const { text } of generate(program, tokenizer, model, context, '', options)) story += text
+    for await (const { text } of generate(decoder, tokenizer, '', options)) story += text
     expect(story).toContain(
       'Once upon a time, there was a little girl named Lily. She loved to play outside in the park.',
     )

@@ -6,13 +6,13 @@ import type { MixtureConfig } from '../src/config.ts'
 import type { Engine, EngineName, Program } from '../src/engine/engine.ts'
 import { type Layout, namedArrays, trainedLayout } from '../src/parameters.ts'
 import { readSafetensors } from '../src/safetensors.ts'
+import { createDecoder } from '../src/decoder.ts'
 import {
   ADAMW,
   evaluationStep,
   EXPERTS,
   expertStep,
   moments,
-  nextTokenStep,
   NO_EXPERTS,
   ROUTER,
   routerStep,
@@ -22,6 +22,7 @@ import { placeBase } from '../src/trainer.ts'
 import { floats } from './helpers/arrays.ts'
 import { expectClose } from './helpers/compare.ts'
 import { compiled, freshEngine } from './helpers/engines.ts'
+import { nextTokenStep } from './helpers/next-token.ts'
 
 interface Oracle {
   readonly batch: number
@@ -118,6 +119,19 @@ async function against(family: string, name: string, slack: number): Promise<voi
             const result = await program.run({ tokens, position: Int32Array.of(position) })
             logits.push(...result['logits']!)
           }
+        }
+        expectClose(logits, arrays.array('logits').values, { relative: 2e-6 * slack })
+      })
+
+      it('has our logits when it is read token by token', async () => {
+        const engine = await freshEngine(engineName)
+        placeBase(engine, base)
+        const decoder = createDecoder(engine, base.config, NO_EXPERTS)
+        const logits: number[] = []
+        for (let row = 0; row < oracle.batch; row++) {
+          const reading = decoder.open()
+          const tokens = batches[0]!.tokens.slice(row * oracle.context, (row + 1) * oracle.context)
+          for (const token of tokens) logits.push(...(await reading.append([token])).logits)
         }
         expectClose(logits, arrays.array('logits').values, { relative: 2e-6 * slack })
       })

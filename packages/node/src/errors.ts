@@ -37,6 +37,8 @@ export type NodeErrorDetail =
       readonly lastLine: string
     }
   | { readonly code: 'WORKER_DIED'; readonly reason: string }
+  | { readonly code: 'TEXT_QUEUE_FULL'; readonly waiting: number }
+  | { readonly code: 'TEXT_TIMEOUT'; readonly seconds: number; readonly tokens: number }
 
 /** The error class of @comigs/node: a message for people, a `detail` for programs. */
 export class NodeError extends Error {
@@ -73,6 +75,10 @@ function render(d: NodeErrorDetail): string {
       return `peer ${d.peer} ended with exit code ${d.exitCode ?? 'none'}: ${d.lastLine}`
     case 'WORKER_DIED':
       return `the training worker died: ${d.reason}`
+    case 'TEXT_QUEUE_FULL':
+      return `${d.waiting} requests for text are waiting already; try again later`
+    case 'TEXT_TIMEOUT':
+      return `the text was not finished within ${d.seconds} s (${d.tokens} tokens were made); ask for fewer tokens, or when the peer is less busy`
   }
 }
 

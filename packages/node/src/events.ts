@@ -10,12 +10,18 @@ export interface RoundEvent {
   readonly learningRate: number
   /** Peers mixed with in this round. */
   readonly mixedWith: number
+  /** How many of them were clipped. */
+  readonly clipped: number
+  /** Peers that the benefit guard keeps out. */
+  readonly muted: readonly string[]
   readonly neighbours: readonly {
     readonly peer: string
     readonly round: number
     readonly ageRounds: number
   }[]
   readonly consensusDistance: number | undefined
+  /** Differential privacy spent so far, at delta 1e-5. */
+  readonly epsilon: number | undefined
   /** Mean router weight of expert 0, by layer. */
   readonly generalistShare: readonly number[]
   readonly seconds: number

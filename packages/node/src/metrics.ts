@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { TextOutcome } from './text/text-service.ts'
 
 /**
  * Everything that a peer measures, in one place: nothing else registers a metric. Names are listed in docs/METRICS.md, and
@@ -16,6 +17,8 @@ export function createMetrics() {
     info: gauge('comigs_info', 'Always 1; labels describe the peer', [
       'version',
       'engine',
+      'engine_reason',
+      'device',
       'federation',
       'strategy',
     ]),
@@ -45,8 +48,21 @@ export function createMetrics() {
       'Followed peers not mixed with in the last round, by reason',
       ['reason'],
     ),
+    mixedNeighbours: counter('comigs_neighbours_mixed_total', 'Neighbours mixed with, summed over rounds'),
+    clippedNeighbours: counter(
+      'comigs_neighbours_clipped_total',
+      'Neighbours of these whose difference was clipped',
+    ),
+    harmfulNeighbours: counter(
+      'comigs_neighbours_harmful_total',
+      'Neighbours that the benefit guard took out of a mixture and muted',
+    ),
     copyAge: gauge('comigs_copy_age_rounds', 'Age of the followed copies in own rounds', ['quantile']),
     consensusDistance: gauge('comigs_consensus_distance_ratio', '|x - m| / |m - init| before mixing'),
+    epsilon: gauge(
+      'comigs_privacy_epsilon',
+      'Differential privacy spent so far, at delta 1e-5; 0 where the federation asks for none',
+    ),
     connectedPeers: gauge('comigs_connected_peers', 'Peers with an open connection'),
     bytes: counter(
       'comigs_traffic_bytes_total',
@@ -57,6 +73,8 @@ export function createMetrics() {
       'reason',
     ]),
     httpRefusals: counter('comigs_http_refusals_total', 'HTTP requests refused, by reason', ['reason']),
+    textRequests: counter('comigs_text_requests_total', 'Requests for text, by how they ended', ['outcome']),
+    textTokens: counter('comigs_text_tokens_total', 'Tokens written for requests'),
     eventLoopLag: gauge(
       'comigs_event_loop_lag_seconds',
       '99th percentile of the event loop delay since the last scrape',
@@ -66,3 +84,11 @@ export function createMetrics() {
 }
 
 export type Metrics = ReturnType<typeof createMetrics>
+
+/** Counts requests for text. */
+export const countTexts =
+  ({ textRequests, textTokens }: Metrics) =>
+  (outcome: TextOutcome, tokens: number): void => {
+    textRequests.inc({ outcome })
+    textTokens.inc(tokens)
+  }

@@ -6,7 +6,8 @@ export interface NewFederation {
   readonly name: string
   readonly seed: number
   readonly schedule: Manifest['schedule']
-  readonly codec: Manifest['codec']['values']
+  readonly codec: Manifest['codec']
+  readonly robust: boolean
 }
 
 const RATE = 2e-3
@@ -18,7 +19,7 @@ export const forRounds = (rounds: number): Manifest['schedule'] => ({ kind: 'cos
 
 /** Describes a federation on the base in a folder. */
 export async function newManifest(baseFolder: string, federation: NewFederation): Promise<Manifest> {
-  const { name, seed, schedule, codec } = federation
+  const { name, seed, schedule, codec, robust } = federation
   const lora = { rank: 8, alpha: 16 }
   return parseManifest({
     comigs: PROTOCOL_VERSION,
@@ -31,7 +32,8 @@ export async function newManifest(baseFolder: string, federation: NewFederation)
     routerEvery: 30,
     routerSteps: 10,
     schedule,
-    codec: { values: codec },
+    codec,
+    robust,
   })
 }
 

@@ -7,14 +7,20 @@ import {
   createLibp2pWire,
   createSigner,
   decodeManifest,
+  epsilonSpent,
   type Exchange,
   type Gossip,
   type Manifest,
   manifestHash,
+  type MixReport,
+  privatised,
   ProtocolError,
+  type RefusalReason,
+  Reputation,
   requireSameManifest,
 } from '@comigs/protocol'
 import type { PrivateKey } from '@libp2p/interface'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { prometheusMetrics } from '@libp2p/prometheus-metrics'
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -25,14 +31,17 @@ import { systemClock } from './clock.ts'
 import { NodeError } from './errors.ts'
 import type { PeerEvent, PeerStatus } from './events.ts'
 import { parseAddress } from './host/addresses.ts'
+import { readAdmission } from './host/admission.ts'
 import { type Connector, createConnector } from './host/connector.ts'
 import { createHost, type Host } from './host/host.ts'
-import { fetchManifest } from './host/knock.ts'
+import { fetchManifest, type Knocker } from './host/knock.ts'
 import { type HttpServer, startHttp } from './http/server.ts'
-import { createMetrics, type Metrics } from './metrics.ts'
+import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, requireFit } from './new-manifest.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
+import { secureRandom } from './secure-random.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
+import { createTextService } from './text/text-service.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
 import { VERSION } from './version.ts'
 
@@ -45,6 +54,10 @@ export interface PeerConfig {
   readonly bootstrap: readonly string[]
   /** A manifest file to start a federation from. */
   readonly manifest: string | undefined
+  /** A private federation's key file. */
+  readonly psk: string | undefined
+  /** The only peers to talk to: ids, and files of them. */
+  readonly allow: readonly string[] | undefined
   /** The only federation to join, by manifest hash or its beginning. */
   readonly federation: string | undefined
   readonly base: string | undefined
@@ -105,11 +118,14 @@ export async function runPeer(
 
     // Who we are and which federation this is.
     const key = await state.key()
-    const found = await findManifest(config, state)
+    const admission = await readAdmission(config)
+    const found = await findManifest(config, state, { key, admission })
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
-    const { engine, threads, baseDtype } = config
-    const loaded = await training.load({ engine, threads, base, baseDtype })
-    emit({ event: 'engine', engine: loaded.engine, device: loaded.device, reason: loaded.reason })
+    const { threads, baseDtype } = config
+    const loaded = await training.load({ engine: config.engine, threads, base, baseDtype })
+    const { engine, device, reason } = loaded
+    log.info({ engine, device, reason }, 'engine chosen')
+    emit({ event: 'engine', engine, device, reason })
     const manifest = found ?? (await newManifest(base, newFederation()))
     const federation = manifestHash(manifest)
     await requireFit(manifest, base)
@@ -118,7 +134,9 @@ export async function runPeer(
     metrics.info.set(
       {
         version: VERSION,
-        engine: loaded.engine,
+        engine,
+        engine_reason: reason,
+        device,
         federation: federation.slice(0, 16),
         strategy: config.strategy,
       },
@@ -133,8 +151,12 @@ export async function runPeer(
     emit({ event: 'start', round: resumed })
 
     // The network.
+    const reputation = new Reputation(systemClock)
     const host = await createHost({
       key,
+      admission,
+      opinion: (peer) => reputation.score(peer),
+      isCutOff: (peer) => reputation.isCutOff(peer),
       listen: config.listen,
       announce: config.announce,
       federation,
@@ -146,7 +168,23 @@ export async function runPeer(
       }),
     })
     closing.push(async () => host.stop())
-    const network = await joinNetwork({ config, host, key, manifest, initial, state, metrics, log, emit })
+    const network = await joinNetwork({
+      config,
+      host,
+      key,
+      manifest,
+      initial,
+      state,
+      metrics,
+      log,
+      emit,
+      admits: admission.admits,
+      blame: (peer, reason) => {
+        if (!reputation.blame(peer, reason)) return
+        log.warn({ peer, reason }, 'too many offences: cut off')
+        host.hangUp(peerIdFromString(peer)).catch(() => undefined)
+      },
+    })
     closing.push(() => network.stop())
     const addresses = host.getMultiaddrs().map(String)
     const http = await startHttp({
@@ -156,6 +194,11 @@ export async function runPeer(
       metrics: () => scrape(metrics, host, lag),
       ready: () => status.phase !== 'starting',
       status: () => status,
+      text: createTextService({
+        training,
+        positions: loaded.model.positions,
+        onEnd: countTexts(metrics),
+      }),
       onRefused: (reason) => {
         metrics.httpRefusals.inc({ reason })
       },
@@ -185,6 +228,7 @@ export async function runPeer(
       evaluateEvery: config.evaluateEvery,
       evaluateBatches: config.evaluateBatches,
       waitShare: WAIT_SHARE,
+      protect: await protection(manifest, state, config.strategy),
       checkpoint: async (round) => {
         await state.saveCheckpoint(
           await training.checkpoint({ round: String(round), experts: String(config.experts) }),
@@ -193,6 +237,8 @@ export async function runPeer(
       },
       onRound: (report) => {
         record(metrics, report, network.gossip)
+        const harmful = report.exchange?.harmful
+        if (harmful !== undefined) log.warn({ peer: harmful }, 'mixing this peer in does harm; muted')
         emit({ event: 'round', ...summary(report, network.gossip, network.bytes()) })
       },
       signal,
@@ -205,7 +251,8 @@ export async function runPeer(
     metrics.loss.set({ split: 'test' }, test.loss)
     metrics.perplexity.set({ split: 'test' }, test.perplexity)
     // Alone to the end, a local peer tells its generalist once, so that how far peers are apart can be measured.
-    if (config.strategy === 'local') await network.gossip.begin(await training.shared(), config.rounds)
+    if (config.strategy === 'local' && manifest.privacy === undefined)
+      await network.gossip.begin(await training.shared(), config.rounds)
     emit({ event: 'result', test, baseTest, bytes: network.bytes() })
     if (!config.stay) return
     emit({ event: 'staying' })
@@ -226,12 +273,17 @@ export async function runPeer(
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 /** From a file, from the state folder, or from a bootstrap peer; undefined: this peer starts a federation. */
-async function findManifest(config: PeerConfig, state: StateDirectory): Promise<Manifest | undefined> {
+async function findManifest(
+  config: PeerConfig,
+  state: StateDirectory,
+  knocker: Knocker,
+): Promise<Manifest | undefined> {
   const pinned = await state.manifest()
   const given = config.manifest === undefined ? undefined : await readManifest(config.manifest)
   let manifest = given ?? pinned
   if (given !== undefined && pinned !== undefined) requireSameManifest(pinned, given)
-  if (manifest === undefined && config.bootstrap.length > 0) manifest = await askBootstrap(config.bootstrap)
+  if (manifest === undefined && config.bootstrap.length > 0)
+    manifest = await askBootstrap(config.bootstrap, knocker)
   if (manifest !== undefined && config.federation !== undefined) {
     const actual = manifestHash(manifest)
     if (!actual.startsWith(config.federation.toLowerCase())) {
@@ -259,13 +311,13 @@ async function readManifest(path: string): Promise<Manifest> {
 const BOOTSTRAP_ATTEMPTS = 3
 const BOOTSTRAP_PAUSE_MS = 1000
 
-async function askBootstrap(addresses: readonly string[]): Promise<Manifest> {
+async function askBootstrap(addresses: readonly string[], knocker: Knocker): Promise<Manifest> {
   addresses.forEach(parseAddress)
   let failure: unknown
   for (let attempt = 0; attempt < BOOTSTRAP_ATTEMPTS; attempt++) {
     for (const address of addresses) {
       try {
-        return await fetchManifest(address)
+        return await fetchManifest(address, knocker)
       } catch (error) {
         failure = error
       }
@@ -278,7 +330,7 @@ async function askBootstrap(addresses: readonly string[]): Promise<Manifest> {
 /** A federation that nobody described. */
 function newFederation(): NewFederation {
   const seed = Math.floor(Math.random() * 0x1_0000_0000)
-  return { name: 'comigs', seed, schedule: OPEN_ENDED, codec: 'int8' }
+  return { name: 'comigs', seed, schedule: OPEN_ENDED, codec: { values: 'int8' }, robust: true }
 }
 
 function mixtureOf(lora: Manifest['lora'], experts: number): MixtureConfig {
@@ -360,13 +412,20 @@ async function joinNetwork(parts: {
   metrics: Metrics
   log: Logger
   emit(event: PeerEvent): void
+  admits(peer: string): boolean
+  blame(peer: string, reason: RefusalReason): void
 }): Promise<Network> {
-  const { config, host, key, manifest, initial, state, metrics, log, emit } = parts
+  const { config, host, key, manifest, initial, state, metrics, log, emit, admits, blame } = parts
   const wire = createLibp2pWire(host)
   const totals = { in: 0, out: 0 }
   const onTraffic = (kind: string, direction: 'in' | 'out', bytes: number) => {
     totals[direction] += bytes
     metrics.bytes.inc({ kind, direction }, bytes)
+  }
+  const onRefusal = (reason: RefusalReason, peer: string, detail: string) => {
+    metrics.refusals.inc({ reason })
+    log.debug({ peer, reason, detail }, 'refused')
+    blame(peer, reason)
   }
   const seed = seedOf(key)
   const exchange: Exchange = createExchange({
@@ -392,6 +451,9 @@ async function joinNetwork(parts: {
       log.warn({ peer, error: error.message }, 'peer refused')
       emit({ event: 'refused', peer, code: error.detail.code, message: error.message })
     },
+    onOffence: (peer, reason, detail) => {
+      onRefusal(reason, peer, detail)
+    },
   })
   const gossip: Gossip = createGossip({
     manifest,
@@ -407,12 +469,10 @@ async function joinNetwork(parts: {
     },
     restored: await state.ownState(initial.length),
     persist: (own) => state.saveOwnState(own),
+    admits,
     events: {
       onTraffic,
-      onRefusal: (reason, peer, detail) => {
-        metrics.refusals.inc({ reason })
-        log.debug({ peer, reason, detail }, 'refused')
-      },
+      onRefusal,
       onCopy: (author, round) => {
         log.debug({ peer: author, round }, 'copy moved on')
       },
@@ -508,6 +568,22 @@ async function scrape(
   return metrics.registry.metrics()
 }
 
+/** Differential privacy as the manifest asks for it. Alone, a peer tells nothing that would need it. */
+async function protection(
+  { privacy }: Manifest,
+  state: StateDirectory,
+  strategy: Strategy,
+): Promise<Parameters<typeof runRounds>[0]['protect']> {
+  if (privacy === undefined || strategy === 'local') return undefined
+  const random = secureRandom()
+  let releases = await state.releases()
+  return async (start, trained) => {
+    // Counted before it is told: a crash in between costs some of the promise, and breaks none of it.
+    await state.saveReleases(++releases)
+    return { x: privatised(start, trained, privacy, random), epsilon: epsilonSpent(releases, privacy.noise) }
+  }
+}
+
 function record(metrics: Metrics, report: RoundReport, gossip: Gossip): void {
   const { experts, routers, exchange, validation, seconds } = report
   metrics.round.set(report.round)
@@ -527,9 +603,16 @@ function record(metrics: Metrics, report: RoundReport, gossip: Gossip): void {
     metrics.loss.set({ split: 'valid' }, validation.loss)
     metrics.perplexity.set({ split: 'valid' }, validation.perplexity)
   }
+  if (report.epsilon !== undefined) metrics.epsilon.set(report.epsilon)
   if (exchange !== undefined) {
     metrics.mixedPeers.set(exchange.mixedWith.length)
-    metrics.leftOutPeers.set({ reason: 'stale' }, exchange.leftOut.length)
+    for (const reason of ['stale', 'muted'] as const) {
+      const count = exchange.leftOut.filter((one) => one.reason === reason).length
+      metrics.leftOutPeers.set({ reason }, count)
+    }
+    metrics.mixedNeighbours.inc(exchange.mixedWith.length)
+    metrics.clippedNeighbours.inc(clippedIn(exchange))
+    if (exchange.harmful !== undefined) metrics.harmfulNeighbours.inc()
     if (exchange.consensusDistance !== undefined) metrics.consensusDistance.set(exchange.consensusDistance)
   }
   const ages = gossip.neighbours().map(({ ageRounds }) => ageRounds)
@@ -539,6 +622,8 @@ function record(metrics: Metrics, report: RoundReport, gossip: Gossip): void {
     metrics.copyAge.set({ quantile: '1' }, sorted.at(-1)!)
   }
 }
+
+const clippedIn = ({ mixedWith }: MixReport): number => mixedWith.filter(({ clip }) => clip < 1).length
 
 function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; received: number }) {
   const { experts, exchange, validation, seconds } = report
@@ -550,8 +635,11 @@ function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; rec
     tokensPerSecond: experts.tokens / seconds.train,
     learningRate: experts.learningRate,
     mixedWith: exchange?.mixedWith.length ?? 0,
+    clipped: exchange === undefined ? 0 : clippedIn(exchange),
+    muted: exchange?.leftOut.filter(({ reason }) => reason === 'muted').map(({ peer }) => peer) ?? [],
     neighbours: gossip.neighbours(),
     consensusDistance: exchange?.consensusDistance,
+    epsilon: report.epsilon,
     generalistShare: experts.routerScores.map((scores) => scores[0]!),
     seconds: seconds.total,
     bytes,

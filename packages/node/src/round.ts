@@ -1,25 +1,33 @@
 import type { Evaluation, PhaseResult, SplitName } from '@comigs/model'
 import type { Clock, Gossip, Manifest, MixReport } from '@comigs/protocol'
+import { createBenefitGuard, type GuardedTrainer } from './benefit-guard.ts'
 
 /** What the round loop asks of whoever trains: the worker in a peer, plain vectors in a simulator. */
-export interface RoundTrainer {
+export interface RoundTrainer extends GuardedTrainer {
   trainExperts(steps: number): Promise<PhaseResult>
   trainRouters(steps: number): Promise<PhaseResult | undefined>
   evaluate(split: SplitName, maxBatches?: number): Promise<Evaluation>
   shared(): Promise<Float32Array>
-  addShared(increment: Float32Array): Promise<void>
 }
 
 /** `comigs`: exchange with the swarm. `local`: train alone; nothing is sent. */
 export type Strategy = 'comigs' | 'local'
+
+export interface Exchange extends MixReport {
+  readonly payloadBytes: number
+  /** The neighbour that the benefit guard took out of this mixture. */
+  readonly harmful: string | undefined
+}
 
 export interface RoundReport {
   readonly round: number
   readonly experts: PhaseResult
   readonly routers: PhaseResult | undefined
   /** Undefined when the strategy is local. */
-  readonly exchange: (MixReport & { readonly payloadBytes: number }) | undefined
+  readonly exchange: Exchange | undefined
   readonly validation: Evaluation | undefined
+  /** Differential privacy spent so far; undefined where the federation asks for none. */
+  readonly epsilon: number | undefined
   readonly seconds: {
     readonly train: number
     readonly publish: number
@@ -43,6 +51,10 @@ export interface RoundsInit {
   readonly evaluateBatches: number
   /** How long a round may wait for others, as a share of its training time. */
   readonly waitShare: number
+  /** Makes of an update what may leave this machine; with the epsilon spent so far. Undefined: nothing is done to it. */
+  readonly protect?:
+    | ((start: Float32Array, trained: Float32Array) => Promise<{ x: Float32Array; epsilon: number }>)
+    | undefined
   checkpoint(round: number): Promise<void>
   onRound(report: RoundReport): void
   readonly signal: AbortSignal
@@ -51,11 +63,15 @@ export interface RoundsInit {
 /** The life of a peer, round after round. Nobody is waited for longer than usual, and nothing here can stop a round. */
 export async function runRounds(init: RoundsInit): Promise<void> {
   const { trainer, gossip, clock, manifest, signal } = init
+  // What the guard decides depends on private text, so that it cannot go with differential privacy.
+  const guard = manifest.robust && init.protect === undefined ? createBenefitGuard(trainer) : undefined
   for (let round = init.from + 1; round <= init.to && !signal.aborted; round++) {
     const started = clock.now()
 
     // 1. Train the experts on our own text: H local steps, routers frozen.
+    const start = init.protect && (await trainer.shared())
     const experts = await trainer.trainExperts(manifest.localSteps)
+    const epsilon = start && (await protectUpdate(trainer, start, init.protect))
     const trained = clock.now()
 
     // 2. Publish what changed in the shared part; 3. wait a little for the others; 4. mix with what has arrived.
@@ -68,9 +84,10 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       published = clock.now()
       await gossip.collect({ maxMs: init.waitShare * (trained - started), signal })
       collected = clock.now()
-      const mixed = gossip.mix(x)
-      await trainer.addShared(mixed.increment)
-      exchange = { ...mixed, payloadBytes }
+      const mixed = gossip.mix(x, guard?.muted(round))
+      const harmful = guard === undefined ? undefined : await guard.add(mixed, round)
+      if (guard === undefined) await trainer.addShared(mixed.increment)
+      exchange = { ...mixed, payloadBytes, harmful }
     }
 
     // 5. When due, train the routers on validation text, experts frozen, with the mixture they will be used with.
@@ -92,6 +109,7 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       routers,
       exchange,
       validation,
+      epsilon,
       seconds: {
         train: seconds(started, trained),
         publish: seconds(trained, published),
@@ -100,4 +118,17 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       },
     })
   }
+}
+
+/** Replaces the trained shared vector. Exactly: x - x is 0, and 0 + v is v; one sum would keep x's last bits. */
+async function protectUpdate(
+  trainer: RoundTrainer,
+  start: Float32Array,
+  protect: NonNullable<RoundsInit['protect']>,
+): Promise<number> {
+  const trained = await trainer.shared()
+  const { x, epsilon } = await protect(start, trained)
+  await trainer.addShared(trained.map((value) => -value))
+  await trainer.addShared(x)
+  return epsilon
 }

@@ -1,5 +1,6 @@
 import { request } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
+import type { TextService } from '../src/text/text-service.ts'
 import { type HttpInit, type HttpServer, startHttp } from '../src/http/server.ts'
 
 interface Answer {
@@ -27,6 +28,27 @@ function ask(
   })
 }
 
+/** These tests never get as far as a model; test/e2e/text.test.ts does. */
+const text: TextService = {
+  positions: 8,
+  countTokens: (prompt) => Promise.resolve(prompt.length),
+  write: () => {
+    throw new Error('nothing should be written')
+  },
+}
+
+const init: HttpInit = {
+  host: '127.0.0.1',
+  port: 0,
+  names: [],
+  token: undefined,
+  metrics: async () => '',
+  ready: () => true,
+  status: () => ({}),
+  text,
+  onRefused: () => undefined,
+}
+
 describe('the HTTP server', () => {
   let server: HttpServer
   const refused: string[] = []
@@ -40,6 +62,7 @@ describe('the HTTP server', () => {
       metrics: async () => 'comigs_round 3\n',
       ready: () => true,
       status: () => ({ phase: 'training' }),
+      text,
       onRefused: (reason) => refused.push(reason),
       ...change,
     })
@@ -61,7 +84,7 @@ describe('the HTTP server', () => {
     expect((await ask(`${url}/healthz`)).code).toBe(200)
   })
 
-  it.each(['/metrics', '/healthz', '/api/status', '/nothing'])(
+  it.each(['/metrics', '/healthz', '/api/status', '/v1/models', '/nothing'])(
     'refuses a foreign Host at %s',
     async (path) => {
       const url = await start()
@@ -115,22 +138,95 @@ describe('the HTTP server', () => {
     expect((await ask(`${url}/metrics`)).code).toBe(200)
     expect((await ask(`${url}/healthz`)).code).toBe(200)
     expect((await ask(`${url}/api/status`)).code).toBe(401)
+    expect((await ask(`${url}/v1/models`)).code).toBe(401)
     expect((await ask(`${url}/api/status`, { headers: { authorization: 'Bearer secre' } })).code).toBe(401)
     expect((await ask(`${url}/api/status`, { headers: { authorization: 'Bearer secret' } })).code).toBe(200)
   })
 })
 
-describe('starting the HTTP server', () => {
-  const init: HttpInit = {
-    host: '127.0.0.1',
-    port: 0,
-    names: [],
-    token: undefined,
-    metrics: async () => '',
-    ready: () => true,
-    status: () => ({}),
-    onRefused: () => undefined,
+describe("OpenAI's routes", () => {
+  let server: HttpServer
+  afterEach(() => server.stop())
+
+  const post = async (path: string, body: unknown) => {
+    server = await startHttp(init)
+    const headers = { 'content-type': 'application/json' }
+    const sent = typeof body === 'string' ? body : JSON.stringify(body)
+    const answer = await ask(`${server.url}/v1${path}`, { method: 'POST', headers, body: sent })
+    return { ...answer, error: (JSON.parse(answer.body) as { error: Record<string, unknown> }).error }
   }
+  const good = { model: 'personal', prompt: 'Once' }
+  const chat = (messages: unknown) => ({ model: 'personal', messages })
+
+  it.each([
+    ['what is not JSON', '/completions', '{', 400, null],
+    ['what is no object', '/completions', '[]', 400, ''],
+    ['nothing', '/completions', '', 400, null],
+    ['no model', '/completions', { prompt: 'x' }, 400, 'model'],
+    ['a prompt of tokens', '/completions', { ...good, prompt: [1, 2] }, 400, 'prompt'],
+    ['several prompts', '/completions', { ...good, prompt: ['a', 'b'] }, 400, 'prompt'],
+    ['no room', '/completions', { ...good, max_tokens: 0 }, 400, 'max_tokens'],
+    ['too much', '/completions', { ...good, max_tokens: 1e9 }, 400, 'max_tokens'],
+    ['a temperature below zero', '/completions', { ...good, temperature: -1 }, 400, 'temperature'],
+    ['an empty nucleus', '/completions', { ...good, top_p: 0 }, 400, 'top_p'],
+    ['an empty stop sequence', '/completions', { ...good, stop: '' }, 400, 'stop'],
+    ['many stop sequences', '/completions', { ...good, stop: ['a', 'b', 'c', 'd', 'e'] }, 400, 'stop'],
+    ['several answers', '/completions', { ...good, n: 2 }, 400, 'n'],
+    ['probabilities', '/completions', { ...good, logprobs: 3 }, 400, 'logprobs'],
+    ['a penalty', '/completions', { ...good, presence_penalty: 0.5 }, 400, 'presence_penalty'],
+    ['no messages', '/chat/completions', chat([]), 400, 'messages'],
+    ['an unknown role', '/chat/completions', chat([{ role: 'cat', content: '' }]), 400, 'messages.0.role'],
+    [
+      'a picture',
+      '/chat/completions',
+      chat([{ role: 'user', content: [{ type: 'image_url' }] }]),
+      400,
+      'messages.0.content',
+    ],
+    [
+      'a tool',
+      '/chat/completions',
+      { ...chat([{ role: 'user', content: 'x' }]), tools: [{ type: 'function' }] },
+      400,
+      'tools',
+    ],
+    ['a model that is not there', '/completions', { ...good, model: 'gpt-5' }, 404, 'model'],
+    ['a path that is not there', '/embeddings', good, 404, null],
+    ['a body that is too large', '/completions', { ...good, prompt: 'x'.repeat(2 << 20) }, 413, null],
+    ['a prompt that does not fit', '/completions', { ...good, prompt: 'too long!' }, 400, 'prompt'],
+    ['a prompt far too long', '/completions', { ...good, prompt: 'x'.repeat(1 << 16) }, 400, 'prompt'],
+  ])('refuse %s as OpenAI would', async (_, path, body, status, param) => {
+    const { code, error } = await post(path, body)
+    expect(code).toBe(status)
+    expect(error).toMatchObject({ type: 'invalid_request_error', param })
+    expect(error['message']).toEqual(expect.stringMatching(/.{10,}/))
+    expect(Object.keys(error).sort()).toEqual(['code', 'message', 'param', 'type'])
+  })
+
+  it('say which limit a prompt exceeds', async () => {
+    const { error } = await post('/completions', { ...good, prompt: 'too long!' })
+    expect(error).toMatchObject({ code: 'context_length_exceeded' })
+    expect(error['message']).toContain('9 tokens')
+  })
+
+  it('let neutral values of what they do not have pass', async () => {
+    const neutral = {
+      n: 1,
+      best_of: 1,
+      echo: false,
+      logit_bias: {},
+      presence_penalty: 0,
+      suffix: null,
+      user: 'me',
+    }
+    // Past all checks, this server's text service fails: an error of the server, not of the request.
+    const { code, error } = await post('/completions', { ...good, ...neutral })
+    expect(code).toBe(500)
+    expect(error).toMatchObject({ type: 'server_error' })
+  })
+})
+
+describe('starting the HTTP server', () => {
   it('says which port is in use', async () => {
     const first = await startHttp(init)
     const port = Number(new URL(first.url).port)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { toString } from 'uint8arrays/to-string'
 import { isProtocolError, ProtocolError } from './errors.ts'
+import type { RefusalReason } from './gossip.ts'
 import { LIMITS } from './limits.ts'
 import {
   decodeManifest,
@@ -21,14 +22,15 @@ import {
   type SignedAnnouncement,
   Status,
 } from './pb/messages.ts'
-import { ask, type Reply, reply } from './stream.ts'
+import { RateLimiter } from './rate-limiter.ts'
+import { ask, isMalformed, type Reply, reply } from './stream.ts'
 import type { Clock, Wire, WireStream } from './wire.ts'
 
 export type { PeerAddresses } from './pb/messages.ts'
 
-/** Protocol ids on the wire. */
+/** Protocol ids on the wire. That of hello has no version, so that peers of different versions can tell each other. */
 export const PROTOCOLS = {
-  hello: `/comigs/${PROTOCOL_VERSION}/hello`,
+  hello: '/comigs/hello',
   payload: `/comigs/${PROTOCOL_VERSION}/payload`,
   copy: `/comigs/${PROTOCOL_VERSION}/copy`,
   peers: `/comigs/${PROTOCOL_VERSION}/peers`,
@@ -57,6 +59,8 @@ export interface ExchangeInit {
   /** A peer of our federation; it may now ask and be asked. */
   onAdmitted(peer: string, addresses: readonly string[]): void
   onRefused(peer: string, error: ProtocolError): void
+  /** A peer asked what no honest peer asks, or too much. */
+  onOffence(peer: string, reason: RefusalReason, detail: string): void
 }
 
 /** Streams between two peers: who are you, give me that payload, that copy, other peers. */
@@ -70,6 +74,8 @@ export interface Exchange {
    * @throws ProtocolError `MANIFEST_MISMATCH`, `MANIFEST_INVALID` and what `ask` throws
    */
   hello(peer: string): Promise<Manifest>
+  /** How far a peer's clock was ahead of ours at its last answer to our hello; undefined when it did not tell. */
+  skewMs(peer: string): number | undefined
   /** @throws ProtocolError `PEER_REFUSED`, `PAYLOAD_WRONG_HASH`, `PAYLOAD_WRONG_LENGTH` and what `ask` throws */
   fetchPayload(peer: string, hash: Uint8Array, length: number): Promise<Uint8Array>
   /** The bytes are not verified: the announcement that comes with them says what their hash must be. */
@@ -86,24 +92,42 @@ export function createExchange(init: ExchangeInit): Exchange {
   const { wire, clock, holdings } = init
   const ours = init.manifest === undefined ? undefined : encodeManifest(init.manifest)
   const admitted = new Set<string>()
-  let uploads = 0
+  /** Of peers with a connection that we greeted. */
+  const skews = new Map<string, number>()
+  /** Running uploads, by peer. */
+  const uploads = new Map<string, number>()
+  const mayUpload = (peer: string): boolean => {
+    const all = [...uploads.values()].reduce((sum, count) => sum + count, 0)
+    return all < LIMITS.uploads && (uploads.get(peer) ?? 0) < LIMITS.uploadsPerPeer
+  }
+  /** @returns gives the place back */
+  const takePlace = (peer: string) => {
+    uploads.set(peer, (uploads.get(peer) ?? 0) + 1)
+    return () => {
+      const left = uploads.get(peer)! - 1
+      if (left > 0) uploads.set(peer, left)
+      else uploads.delete(peer)
+    }
+  }
+  const requests = new RateLimiter(clock, LIMITS.requestBurst, LIMITS.requestIntervalMs, 4 * LIMITS.copies)
 
   const ownHello = (): Uint8Array =>
     Hello.encode({
       version: PROTOCOL_VERSION,
       manifest: ours ?? new Uint8Array(),
       addresses: init.addresses().slice(0, LIMITS.exchangedAddresses),
+      time: clock.now(),
     })
 
   /** Compares what the other side said with ours; admits or refuses it. */
   const meet = (peer: string, theirs: Hello): Manifest | undefined => {
-    if (theirs.manifest.byteLength === 0 || ours === undefined || init.manifest === undefined)
-      return undefined
     try {
       if (theirs.version !== PROTOCOL_VERSION) {
         const versions = { ours: String(PROTOCOL_VERSION), theirs: String(theirs.version) }
         throw new ProtocolError({ code: 'MANIFEST_MISMATCH', field: 'comigs', ...versions })
       }
+      if (theirs.manifest.byteLength === 0 || ours === undefined || init.manifest === undefined)
+        return undefined
       // Before parsing: a newer version may have fields that we do not know, and the difference should be named.
       requireSameManifest(init.manifest, looselyParsed(theirs.manifest) as Manifest)
     } catch (error) {
@@ -139,29 +163,35 @@ export function createExchange(init: ExchangeInit): Exchange {
     maxRequestBytes: number = LIMITS.requestBytes,
   ) =>
     wire.handle(PROTOCOLS[kind], async (stream: WireStream, peer: string) => {
-      let taken = 0 // of the upload places; only a body takes one
+      if (!requests.take(peer)) {
+        init.onOffence(peer, 'rate', `too many requests (${kind})`)
+        throw new Error('too many requests')
+      }
+      let giveBack = (): void => undefined
       try {
         await reply(stream, clock, maxRequestBytes, (message) => {
           const made = answer(message, peer)
-          taken = made.body === undefined ? 0 : 1
-          uploads += taken
+          if (made.body !== undefined) giveBack = takePlace(peer)
           init.onTraffic(kind, 'in', message.byteLength)
           init.onTraffic(kind, 'out', made.header.byteLength + (made.body?.byteLength ?? 0))
           return made
         })
+      } catch (error) {
+        if (isMalformed(error)) init.onOffence(peer, 'malformed', `${kind}: ${error.message}`)
+        throw error
       } finally {
-        uploads -= taken
+        giveBack()
       }
     })
 
   const servePayload = (message: Uint8Array, peer: string): Reply => {
     const refuse = (status: Status): Reply => ({ header: PayloadAnswer.encode({ status, length: 0 }) })
+    const { hash, offset } = decoded('payload request', () => PayloadRequest.decode(message))
     if (!admitted.has(peer)) return refuse(Status.WRONG_FEDERATION)
-    const { hash, offset } = PayloadRequest.decode(message)
     const payload = holdings.payload(hash)
     if (payload === undefined) return refuse(Status.NOT_FOUND)
     if (offset > payload.byteLength) return refuse(Status.BAD_REQUEST)
-    if (uploads >= LIMITS.uploads) return refuse(Status.BUSY)
+    if (!mayUpload(peer)) return refuse(Status.BUSY)
     const body = payload.subarray(offset)
     return { header: PayloadAnswer.encode({ status: Status.OK, length: body.byteLength }), body }
   }
@@ -170,15 +200,15 @@ export function createExchange(init: ExchangeInit): Exchange {
     const refuse = (status: Status): Reply => ({
       header: CopyAnswer.encode({ status, length: 0, announcements: [] }),
     })
+    const { author } = decoded('copy request', () => CopyRequest.decode(message))
     if (!admitted.has(peer)) return refuse(Status.WRONG_FEDERATION)
-    const { author } = CopyRequest.decode(message)
     if (author === '') {
       const announcements = holdings.announcements().slice(0, LIMITS.copies)
       return { header: CopyAnswer.encode({ status: Status.OK, length: 0, announcements }) }
     }
     const held = holdings.copy(author)
     if (held === undefined) return refuse(Status.NOT_FOUND)
-    if (uploads >= LIMITS.uploads) return refuse(Status.BUSY)
+    if (!mayUpload(peer)) return refuse(Status.BUSY)
     const length = held.bytes.byteLength
     return {
       header: CopyAnswer.encode({ status: Status.OK, length, announcements: [held.announcement] }),
@@ -208,7 +238,7 @@ export function createExchange(init: ExchangeInit): Exchange {
         return { header: ownHello() }
       }
       const peers = (message: Uint8Array, peer: string): Reply => {
-        const { count } = PeersRequest.decode(message)
+        const { count } = decoded('peers request', () => PeersRequest.decode(message))
         const known = admitted.has(peer) ? holdings.peers(Math.min(count, LIMITS.exchangedPeers), peer) : []
         return { header: PeersAnswer.encode({ peers: [...known] }) }
       }
@@ -223,11 +253,17 @@ export function createExchange(init: ExchangeInit): Exchange {
     },
 
     admitted: () => [...admitted],
-    forget: (peer) => void admitted.delete(peer),
+    forget(peer) {
+      admitted.delete(peer)
+      skews.delete(peer)
+    },
+    skewMs: (peer) => skews.get(peer),
 
     async hello(peer) {
+      const asked = clock.now()
       const { header } = await request(peer, 'hello', ownHello(), () => 0)
       const theirs = decoded('hello', () => Hello.decode(header))
+      if (theirs.time !== undefined) skews.set(peer, theirs.time - (asked + clock.now()) / 2)
       const manifest = meet(peer, theirs)
       if (manifest !== undefined) return manifest
       if (init.manifest !== undefined) return init.manifest // the peer is a joiner without one

@@ -10,12 +10,21 @@ import {
   signAnnouncement,
   verifyAnnouncement,
 } from './announcement.ts'
-import { type Codec, CODECS, requireFinite } from './codec/codec.ts'
+import { type Codec, codecOf, CODECS, requireFinite } from './codec/codec.ts'
+import { safeGamma } from './codec/gamma.ts'
 import { isProtocolError, ProtocolError } from './errors.ts'
 import { type Exchange, type Holdings, sha256, type TrafficKind } from './exchange.ts'
 import { LIMITS } from './limits.ts'
 import { type Manifest, manifestHash, PROTOCOL_VERSION } from './manifest.ts'
-import { ageDiscount, consensusDistance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
+import {
+  ageDiscount,
+  clipFactors,
+  consensusDistance,
+  distance,
+  edgeWeight,
+  mean,
+  mixingIncrement,
+} from './mixing.ts'
 import type { OwnState } from './own-state.ts'
 import { Patience } from './patience.ts'
 import { RateLimiter } from './rate-limiter.ts'
@@ -28,6 +37,7 @@ export type RefusalReason =
   | 'rate'
   | 'old'
   | 'full'
+  | 'stranger'
   | 'hash'
   | 'length'
   | 'non-finite'
@@ -56,6 +66,8 @@ export interface GossipInit {
   readonly restored?: OwnState | undefined
   persist(state: OwnState): Promise<void>
   readonly events: GossipEvents
+  /** Whether to follow an author at all. @default everyone */
+  admits?(author: string): boolean
 }
 
 export interface MixReport {
@@ -65,8 +77,12 @@ export interface MixReport {
     readonly peer: string
     readonly ageRounds: number
     readonly weight: number
+    /** What of its difference to us was mixed in: 1, or less where it was clipped. */
+    readonly clip: number
   }[]
-  readonly leftOut: readonly { readonly peer: string; readonly reason: 'stale' }[]
+  readonly leftOut: readonly { readonly peer: string; readonly reason: 'stale' | 'muted' }[]
+  /** The part of the increment that one neighbour makes. */
+  contribution(peer: string): Float32Array
   /** |x - m| / |m - init| before mixing; undefined while nothing was learnt. */
   readonly consensusDistance: number | undefined
 }
@@ -87,8 +103,11 @@ export interface Gossip {
   publish(x: Float32Array, round: number): Promise<{ readonly payloadBytes: number }>
   /** Waits until the neighbours' deltas of our last publication have arrived, or for as long as that usually takes. */
   collect(limits: { readonly maxMs: number; readonly signal?: AbortSignal | undefined }): Promise<void>
-  /** The mixing step on what has arrived. Changes nothing here: add the increment to x. */
-  mix(x: Float32Array): MixReport
+  /**
+   * The mixing step on what has arrived. Changes nothing here: add the increment to x.
+   * @param muted - neighbours to leave out
+   */
+  mix(x: Float32Array, muted?: ReadonlySet<string>): MixReport
   /** Consensus distance of x as things stand; undefined without neighbours. */
   consensus(x: Float32Array): number | undefined
   readonly holdings: Pick<Holdings, 'payload' | 'copy' | 'announcements'>
@@ -131,8 +150,8 @@ export const announcementTopic = (federation: string): string =>
  */
 export function createGossip(init: GossipInit): Gossip {
   const { manifest, initial, wire, pubsub, exchange, signer, clock, events } = init
-  const codec: Codec = CODECS[manifest.codec.values]
-  const gamma = 1
+  const codec = codecOf(manifest.codec)
+  const gamma = safeGamma(manifest.codec)
   const federation = manifestHash(manifest)
   const topic = announcementTopic(federation)
   const rules = {
@@ -182,6 +201,10 @@ export function createGossip(init: GossipInit): Gossip {
     }
     if (!limiter.take(from)) {
       refuse('rate', from, 'too many announcements')
+      return 'ignore'
+    }
+    if (init.admits?.(from) === false) {
+      refuse('stranger', from, 'not on our list')
       return 'ignore'
     }
     if (!(await verifyAnnouncement(signed, from, signer))) {
@@ -405,6 +428,7 @@ export function createGossip(init: GossipInit): Gossip {
           ownEpoch = Math.max(ownEpoch, announcement.epoch)
         }
         if (author === wire.self || (known !== undefined && !isNewer(announcement, known.announced))) continue
+        if (init.admits?.(author) === false) continue
         if (!(await verifyAnnouncement(signed, author, signer))) {
           refuse('signature', peer, 'bad signature on a listed copy')
           continue
@@ -453,21 +477,37 @@ export function createGossip(init: GossipInit): Gossip {
       arrivals.delete(check)
     },
 
-    mix(x) {
+    mix(x, muted = NOBODY) {
       patience.close()
       const living = inOrder(alive())
-      const mixedWith = living.map(([peer, copy]) => ({
+      const heard = living.filter(([peer]) => !muted.has(peer))
+      const clips = manifest.robust
+        ? clipFactors(heard.map(([, { values }]) => distance(values, own.copy)))
+        : heard.map(() => 1)
+      const mixedWith = heard.map(([peer, copy], i) => ({
         peer,
         ageRounds: age(copy),
         weight: edgeWeight(living.length, copy.announced.degree) * ageDiscount(age(copy), FRESH_ROUNDS),
+        clip: clips[i]!,
       }))
-      const neighbours = living.map(([, { values }], i) => ({ copy: values, weight: mixedWith[i]!.weight }))
+      const neighbours = heard.map(([peer, { values }], i) => {
+        const { weight, clip } = mixedWith[i]!
+        return { peer, copy: values, weight: weight * clip }
+      })
+      const centre = own.copy
       const report: MixReport = {
-        increment: mixingIncrement(own.copy, neighbours, gamma),
+        increment: mixingIncrement(centre, neighbours, gamma),
         mixedWith,
-        leftOut: [...copies.entries()]
-          .filter(([, copy]) => age(copy) > STALE_ROUNDS)
-          .map(([peer]) => ({ peer, reason: 'stale' as const })),
+        leftOut: inOrder([...copies]).flatMap(([peer, copy]): MixReport['leftOut'] => {
+          if (age(copy) > STALE_ROUNDS) return [{ peer, reason: 'stale' }]
+          return muted.has(peer) ? [{ peer, reason: 'muted' }] : []
+        }),
+        contribution: (of) =>
+          mixingIncrement(
+            centre,
+            neighbours.filter(({ peer }) => peer === of),
+            gamma,
+          ),
         consensusDistance: consensus(x),
       }
       mixtures++
@@ -508,6 +548,8 @@ export function createGossip(init: GossipInit): Gossip {
 
 /** How a full copy is written down: near enough to start from; what is lost goes out with the next delta. */
 const FULL: Codec = CODECS.float16
+
+const NOBODY: ReadonlySet<string> = new Set()
 
 /** For codecs that round to nearest. */
 const NO_RANDOM: Random = () => 0.5

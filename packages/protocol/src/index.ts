@@ -1,4 +1,5 @@
-export { CODECS, type Codec, type CodecName } from './codec/codec.ts'
+export { CODECS, type Codec, type CodecChoice, type CodecName, codecOf } from './codec/codec.ts'
+export { safeGamma } from './codec/gamma.ts'
 export { isProtocolError, ProtocolError, type ProtocolErrorDetail } from './errors.ts'
 export {
   createExchange,
@@ -31,4 +32,6 @@ export {
 } from './manifest.ts'
 export { consensusDistance, distance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
 export { decodeOwnState, encodeOwnState, type OwnState } from './own-state.ts'
+export { epsilonSpent, PRIVACY_DELTA, type Privacy, privatised } from './privacy.ts'
+export { Reputation } from './reputation.ts'
 export type { Clock, Pubsub, Random, Signer, Verdict, Wire, WireStream } from './wire.ts'

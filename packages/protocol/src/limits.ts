@@ -25,8 +25,12 @@ export const LIMITS = {
   /** Streams of one protocol that one peer may hold open towards us, and we towards it. */
   inboundStreams: 4,
   outboundStreams: 8,
-  /** Uploads of payloads and copies at a time. */
+  /** Uploads of payloads and copies at a time, and of these to one peer: nobody can take all places. */
   uploads: 8,
+  uploadsPerPeer: 3,
+  /** Requests of one peer over all protocols: a burst, then one every so often. A round needs one or two. */
+  requestBurst: 128,
+  requestIntervalMs: 50,
   /** Announcements of one author: a burst, then one every so often. Rounds take seconds. */
   announcementBurst: 32,
   announcementIntervalMs: 100,

@@ -10,6 +10,10 @@ export const PROTOCOL_VERSION = 1
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex')
 const positive = z.number().int().positive()
 
+/** Below, a value waits for a thousand rounds; above, the indices cost what leaving values out saves. */
+const SMALLEST_SHARE = 0.001
+const LARGEST_SHARE = 0.5
+
 const manifestSchema = z.strictObject({
   /** Protocol version. */
   comigs: z.literal(PROTOCOL_VERSION),
@@ -39,7 +43,15 @@ const manifestSchema = z.strictObject({
     z.strictObject({ kind: z.literal('constant'), rate: z.number().positive(), warmupSteps: positive }),
   ]),
   /** How deltas are written down. */
-  codec: z.strictObject({ values: z.enum(['float32', 'float16', 'int8']) }),
+  codec: z.strictObject({
+    values: z.enum(['float32', 'float16', 'int8', 'int4']),
+    /** Only this share of the values, those of largest magnitude; absent: all. */
+    topK: z.number().min(SMALLEST_SHARE).max(LARGEST_SHARE).optional(),
+  }),
+  /** Whether what a neighbour says is bounded before it is mixed in. Off only where all peers are trusted. */
+  robust: z.boolean(),
+  /** Local differential privacy: a round's update is clipped to this norm, and noise of so many times it is added. */
+  privacy: z.strictObject({ clip: z.number().positive(), noise: z.number().positive() }).optional(),
 })
 
 /** What defines a federation. Its hash names the topics and is the first thing two peers compare. */

@@ -1,3 +1,4 @@
+import { median } from './median.ts'
 import type { Clock } from './wire.ts'
 
 /** Lags that the estimate remembers; enough for a cell's few rounds, short enough to follow a change. */
@@ -65,10 +66,4 @@ export class Patience {
     this.#lags.push(lag)
     if (this.#lags.length > REMEMBERED) this.#lags.shift()
   }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }

@@ -1,7 +1,7 @@
 import * as lp from 'it-length-prefixed'
 import { pipe } from 'it-pipe'
 import { Uint8ArrayList } from 'uint8arraylist'
-import { ProtocolError } from './errors.ts'
+import { isProtocolError, ProtocolError } from './errors.ts'
 import { LIMITS } from './limits.ts'
 import type { Clock, Wire, WireStream } from './wire.ts'
 
@@ -143,11 +143,16 @@ const FRAMING_ERRORS = [
   'UnexpectedEOFError',
 ]
 
+/** Whether a stream broke because of what the peer sent. */
+export const isMalformed = (error: unknown): error is Error =>
+  isProtocolError(error, 'MESSAGE_MALFORMED') ||
+  (error instanceof Error && FRAMING_ERRORS.includes(error.name))
+
 /** A stream that breaks: because of what the peer sent, or because the way to it is lost. */
 function inOurWords(peer: string, error: unknown): ProtocolError {
   if (error instanceof ProtocolError) return error
-  const { name, message } = error instanceof Error ? error : new Error(String(error))
-  if (FRAMING_ERRORS.includes(name)) return malformed(message, error)
+  const { message } = error instanceof Error ? error : new Error(String(error))
+  if (isMalformed(error)) return malformed(message, error)
   return new ProtocolError(
     { code: 'PEER_UNREACHABLE', peer, stage: 'protocol', reason: message },
     { cause: error },

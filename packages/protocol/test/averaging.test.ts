@@ -1,6 +1,6 @@
 import { equals } from 'uint8arrays/equals'
 import { describe, expect, it } from 'vitest'
-import type { CodecName } from '../src/codec/codec.ts'
+import { type CodecChoice, codecOf } from '../src/codec/codec.ts'
 import { distance, mean } from '../src/mixing.ts'
 import { Announcement } from '../src/pb/messages.ts'
 import { copyBytes, sha256 } from './support/federation.ts'
@@ -12,7 +12,7 @@ const ids = (count: number): string[] =>
   Array.from({ length: count }, (_, i) => `peer-${String.fromCharCode(97 + i)}`)
 
 async function swarm(
-  codec: CodecName,
+  codec: CodecChoice['values'] | CodecChoice,
   count: number,
   parameters: number,
 ): Promise<{ world: World; trainees: Trainee[] }> {
@@ -42,7 +42,14 @@ function differingCopies(trainees: readonly Trainee[]): string[] {
   })
 }
 
-const CODEC_NAMES: readonly CodecName[] = ['float32', 'float16', 'int8']
+const CHOICES: readonly CodecChoice[] = [
+  { values: 'float32' },
+  { values: 'float16' },
+  { values: 'int8' },
+  { values: 'int4' },
+  { values: 'int8', topK: 0.1 },
+  { values: 'int4', topK: 0.25 },
+]
 
 describe('a swarm in step', () => {
   it('makes the server average with float32: x of everyone, after every mixture', async () => {
@@ -59,10 +66,10 @@ describe('a swarm in step', () => {
     }
   })
 
-  it.each(CODEC_NAMES)(
+  it.each(CHOICES.map((choice) => [codecOf(choice).name, choice] as const))(
     'has bit-equal copies of everyone at everyone with %s, after every round',
-    async (codec) => {
-      const { world, trainees } = await swarm(codec, 4, 150)
+    async (_, choice) => {
+      const { world, trainees } = await swarm(choice, 4, 150)
       const targets = trainees.map((_, i) => randomVector(150, 50 + i))
       for (let round = 1; round <= 8; round++) {
         await roundTogether(world, trainees, round, towards(targets, 0.3))
@@ -90,11 +97,13 @@ describe('a swarm in step', () => {
     expect(copyAt(second, first.name)).toBe(told(first))
   })
 
-  it.each([
+  it.each<[CodecChoice['values'] | CodecChoice, number]>([
+    [{ values: 'int8', topK: 0.2 }, 5e-2],
+    ['int4', 2e-2],
     ['int8', 1e-2],
     ['float16', 1e-3],
     ['float32', 1e-5],
-  ] as const)('finds the mean of all targets with %s, and agrees on it', async (codec, tolerance) => {
+  ])('finds the mean of all targets with %s, and agrees on it', async (codec, tolerance) => {
     const { world, trainees } = await swarm(codec, 6, 200)
     const targets = trainees.map((_, i) => randomVector(200, 10 + i, 2))
     const solution = mean(targets)

@@ -99,6 +99,45 @@ describe('hello', () => {
     })
   })
 
+  it.each([
+    ['a peer', encodeManifest(MANIFEST)],
+    ['a joiner', new Uint8Array()],
+  ])('names the version of %s that differs, whatever else it says', async (_, manifest) => {
+    const { network, clock, alice, bob } = await two()
+    const newer = Hello.encode({ version: 2, manifest, addresses: [] })
+    const { header } = await clock.run(
+      ask(network.wire('carol'), clock, 'bob', '/comigs/hello', newer, { bodyBytes: () => 0 }),
+    )
+    // The other side gets to know our version, and can say the same.
+    expect(Hello.decode(header).version).toBe(1)
+    await answerWith(network, 'bob', '/comigs/hello', () => [frame(newer)])
+    const detail = { code: 'MANIFEST_MISMATCH', field: 'comigs', ours: '1', theirs: '2' }
+    expect(await clock.run(rejection(alice.exchange.hello('bob')))).toEqual(detail)
+    expect(bob.refused.map(({ error }) => error.detail)).toEqual([detail])
+    expect([...alice.admitted, ...bob.admitted]).toEqual([])
+  })
+
+  it('tells how far the clock of the other is ahead, half-way between question and answer', async () => {
+    const { network, clock, alice } = await two()
+    const late = async function* () {
+      await clock.sleep(400)
+      const time = clock.now() + 5000
+      yield frame(Hello.encode({ version: 1, manifest: encodeManifest(MANIFEST), addresses: [], time }))
+    }
+    await answerWith(network, 'bob', PROTOCOLS.hello, late)
+    expect(alice.exchange.skewMs('bob')).toBe(undefined)
+    await clock.run(alice.exchange.hello('bob'))
+    expect(alice.exchange.skewMs('bob')).toBe(5200)
+    alice.exchange.forget('bob')
+    expect(alice.exchange.skewMs('bob')).toBe(undefined)
+  })
+
+  it('knows nothing of the clock of a peer that does not tell', async () => {
+    const { clock, alice } = await answered('hello', hello(encodeManifest(MANIFEST)))
+    await clock.run(alice.exchange.hello('bob'))
+    expect(alice.exchange.skewMs('bob')).toBe(undefined)
+  })
+
   it('gives a joiner the manifest, without admitting it', async () => {
     const { alice, bob, hello } = await two({ alice: { manifest: null } })
     expect(await hello()).toEqual(MANIFEST)
@@ -286,7 +325,7 @@ describe('uploads', () => {
     const { network, clock } = both
     const held = []
     for (let i = 0; i < streams; i++) {
-      const name = `peer-${Math.floor(i / LIMITS.inboundStreams)}`
+      const name = `peer-${Math.floor(i / LIMITS.uploadsPerPeer)}`
       const wire = network.wire(name)
       const greeting = hello(encodeManifest(MANIFEST))
       await ask(wire, clock, 'bob', PROTOCOLS.hello, greeting, { bodyBytes: () => 0 })
@@ -306,6 +345,15 @@ describe('uploads', () => {
     expect(
       await busy(LIMITS.uploads - 1, PROTOCOLS.payload, wanted).then(({ fetch: again }) => again()),
     ).toHaveLength(large.length)
+  })
+
+  it('are at most three to one peer, who leaves places for others', async () => {
+    const { network, clock, fetch } = await busy(LIMITS.uploadsPerPeer, PROTOCOLS.payload, wanted)
+    const again = await clock.run(
+      ask(network.wire('peer-0'), clock, 'bob', PROTOCOLS.payload, wanted, { bodyBytes: () => 0 }),
+    )
+    expect(PayloadAnswer.decode(again.header).status).toBe(Status.BUSY)
+    expect(await fetch()).toHaveLength(large.length)
   })
 
   it('are possible again when one has gone', async () => {
@@ -471,5 +519,45 @@ describe('an exchange', () => {
     const request = PeersRequest.encode({ count: 3 })
     const asking = ask(network.wire('carol'), clock, 'bob', PROTOCOLS.peers, request, { bodyBytes: () => 0 })
     expect(PeersAnswer.decode((await clock.run(asking)).header)).toEqual({ peers: [] })
+  })
+})
+
+describe('a peer that asks too much', () => {
+  it('is answered a burst, then twenty times a second, and blamed for the rest', async () => {
+    const { clock, alice, bob } = await introduced()
+    const fetch = () => alice.exchange.fetchPayload('bob', HASH, PAYLOAD.byteLength)
+    // One request was the introduction.
+    for (let i = 1; i < LIMITS.requestBurst; i++) await clock.run(fetch())
+    expect((await clock.run(rejection(fetch()))).code).toBe('PEER_UNREACHABLE')
+    expect(bob.offences).toEqual([{ peer: 'alice', reason: 'rate' }])
+    await clock.advance(LIMITS.requestIntervalMs)
+    expect(await clock.run(fetch())).toEqual(PAYLOAD)
+    expect((await clock.run(rejection(fetch()))).code).toBe('PEER_UNREACHABLE')
+  })
+
+  it('costs nobody else anything', async () => {
+    const { network, clock, alice } = await introduced()
+    const carol = await startParty(network, clock, 'carol')
+    await clock.run(carol.exchange.hello('bob'))
+    for (let i = 1; i < LIMITS.requestBurst; i++)
+      await clock.run(alice.exchange.fetchPayload('bob', HASH, 1000))
+    expect((await clock.run(rejection(alice.exchange.fetchPayload('bob', HASH, 1000)))).code).toBe(
+      'PEER_UNREACHABLE',
+    )
+    expect(await clock.run(carol.exchange.fetchPayload('bob', HASH, 1000))).toEqual(PAYLOAD)
+  })
+
+  it.each([
+    ['payload', Uint8Array.of(0xff)],
+    ['copy', Uint8Array.of(0xff)],
+    ['peers', Uint8Array.of(0xff)],
+    ['hello', Uint8Array.of(0xff)],
+    ['payload', new Uint8Array(LIMITS.requestBytes + 1)],
+  ] as const)('in a way that nobody should (%s, %#) is blamed', async (kind, request) => {
+    const { network, bob } = await introduced()
+    const stream = await network.wire('alice').open('bob', PROTOCOLS[kind])
+    await stream.sink([frame(request)])
+    await settle()
+    expect(bob.offences).toEqual([{ peer: 'alice', reason: 'malformed' }])
   })
 })

@@ -77,6 +77,20 @@ describe('an announcement on gossipsub', () => {
     expect(bob.refusals).toEqual([{ reason: 'signature', peer: 'alice' }])
   })
 
+  it('is ignored when its author is not on our list, also when a peer that is has its copy', async () => {
+    const world = createWorld()
+    const bob = await startPeer(world, 'bob', { admits: (peer) => peer !== 'stranger' })
+    const [alice, stranger] = [await startPeer(world, 'alice'), await startPeer(world, 'stranger')]
+    await meet(world, alice, stranger)
+    await meet(world, alice, bob)
+    await tell(stranger, x(1), 1)
+    await tell(alice, x(2), 1)
+    expect(bob.refusals).toEqual([{ reason: 'stranger', peer: 'stranger' }])
+    expect(alice.gossip.neighbours().map(({ peer }) => peer)).toEqual(['stranger'])
+    await world.clock.run(bob.gossip.catchUp('alice'))
+    expect(bob.gossip.neighbours().map(({ peer }) => peer)).toEqual(['alice'])
+  })
+
   it('is judged the same with real keys', async () => {
     const world = createWorld()
     const [alice, mallory] = [await identity(1), await identity(2)]

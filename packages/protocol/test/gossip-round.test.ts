@@ -154,8 +154,8 @@ describe('mix', () => {
     const copies = [alice, bob, carol].map((peer) => peer.states[0]!.copy)
     const { increment, mixedWith, leftOut } = alice.gossip.mix(x(77))
     expect(mixedWith).toEqual([
-      { peer: 'bob', ageRounds: 0, weight: 1 / 3 },
-      { peer: 'carol', ageRounds: 0, weight: 1 / 3 },
+      { peer: 'bob', ageRounds: 0, weight: 1 / 3, clip: 1 },
+      { peer: 'carol', ageRounds: 0, weight: 1 / 3, clip: 1 },
     ])
     expect(leftOut).toEqual([])
     const expected = mean(copies).map((value, k) => value - copies[0]![k]!)
@@ -172,12 +172,31 @@ describe('mix', () => {
   it('is nothing without neighbours', async () => {
     const { alice } = await trio()
     await tell(alice, x(1), 1)
-    expect(alice.gossip.mix(x(2))).toEqual({
+    expect(alice.gossip.mix(x(2))).toMatchObject({
       increment: new Float32Array(64),
       mixedWith: [],
       leftOut: [],
       consensusDistance: undefined,
     })
+  })
+
+  it('leaves out whom it is told to, and says so; the weights of the others stay', async () => {
+    const { alice, carol } = await allTold()
+    const report = alice.gossip.mix(x(1), new Set(['bob', 'nobody']))
+    expect(report.mixedWith).toEqual([{ peer: 'carol', ageRounds: 0, weight: 1 / 3, clip: 1 }])
+    expect(report.leftOut).toEqual([{ peer: 'bob', reason: 'muted' }])
+    const expected = carol.states[0]!.copy.map((value, k) => (value - alice.states[0]!.copy[k]!) / 3)
+    expect(distance(report.increment, expected)).toBeLessThan(1e-6)
+  })
+
+  it('is the sum of what each neighbour contributes', async () => {
+    const { alice } = await allTold()
+    const report = alice.gossip.mix(x(1))
+    const [bobs, carols] = [report.contribution('bob'), report.contribution('carol')]
+    const sum = bobs.map((value, k) => value + carols[k]!)
+    expect(distance(report.increment, sum)).toBeLessThan(1e-6)
+    expect(distance(bobs, carols)).toBeGreaterThan(0.1)
+    expect(report.contribution('nobody')).toEqual(new Float32Array(64))
   })
 
   it('measures the disagreement before mixing: |x - m| / |m - init|, m the mean of all copies', async () => {
@@ -202,7 +221,7 @@ describe('mix', () => {
     mixOften(alice, 8)
     await tell(bob, x(9), 2)
     const report = alice.gossip.mix(x(1))
-    expect(report.mixedWith).toEqual([{ peer: 'bob', ageRounds: 0, weight: 1 / 3 }]) // Bob follows two
+    expect(report.mixedWith).toEqual([{ peer: 'bob', ageRounds: 0, weight: 1 / 3, clip: 1 }]) // Bob follows two
     expect(report.leftOut).toEqual([{ peer: 'carol', reason: 'stale' }])
     const centre = mean([alice.states[0]!.copy, bob.states[1]!.copy])
     expect(report.consensusDistance).toBeCloseTo(distance(x(1), centre) / distance(centre, world.initial), 6)

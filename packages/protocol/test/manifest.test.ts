@@ -38,8 +38,8 @@ const utf8 = (text: string) => new TextEncoder().encode(text)
 const CANONICAL =
   `{"base":{"config":"${'b'.repeat(64)}","name":"tiny","tokenizer":"${'c'.repeat(64)}","weights":"${'a'.repeat(64)}"},` +
   '"codec":{"values":"int8"},"comigs":1,"localSteps":10,"lora":{"alpha":16,"rank":8},"name":"test","parameters":64,' +
-  '"routerEvery":30,"routerSteps":10,"schedule":{"kind":"cosine","rate":0.002,"rounds":20},"seed":1234}'
-const GOLDEN = 'e7e2537920ad538d871d008106ca28df8ba5462b3c8255766855d7a9e7fc3d40'
+  '"robust":false,"routerEvery":30,"routerSteps":10,"schedule":{"kind":"cosine","rate":0.002,"rounds":20},"seed":1234}'
+const GOLDEN = '0faaec7bc101bdb1c4148770a2720b69a4c198b941a578a3b94efd49ebfe8224'
 
 describe('a manifest on the wire', () => {
   it('is canonical JSON, byte for byte', () => {
@@ -130,7 +130,12 @@ describe('parseManifest', () => {
     ['schedule.rate', 0],
     ['schedule.rounds', 0],
     ['schedule.rounds', 2.5],
-    ['codec.values', 'int4'],
+    ['codec.values', 'int2'],
+    ['codec.topK', 0],
+    ['codec.topK', 0.0009],
+    ['codec.topK', 0.51],
+    ['codec.topK', '0.1'],
+    ['robust', 'yes'],
   ])('refuses %s = %j and names the field', (field, value) => {
     expect(thrown(() => parseManifest(changed(field, value)))).toMatchObject({
       code: 'MANIFEST_INVALID',
@@ -150,6 +155,10 @@ describe('parseManifest', () => {
     ['schedule', { kind: 'constant', rate: 1, warmupSteps: 1 }],
     ['codec.values', 'float32'],
     ['codec.values', 'float16'],
+    ['codec.values', 'int4'],
+    ['codec.topK', 0.001],
+    ['codec.topK', 0.5],
+    ['robust', true],
   ])('accepts %s = %j', (field, value) => {
     expect(parseManifest(changed(field, value))).toEqual(changed(field, value))
   })
@@ -175,6 +184,7 @@ describe('parseManifest', () => {
     'schedule.rounds',
     'codec',
     'codec.values',
+    'robust',
   ])('misses %s and names it', (field) => {
     expect(thrown(() => parseManifest(changed(field, undefined)))).toMatchObject({
       code: 'MANIFEST_INVALID',
@@ -182,7 +192,7 @@ describe('parseManifest', () => {
     })
   })
 
-  it.each(['dropout', 'lora.dropout', 'base.licence', 'schedule.warmupSteps', 'codec.topK'])(
+  it.each(['dropout', 'lora.dropout', 'base.licence', 'schedule.warmupSteps', 'codec.dither'])(
     'names %s, which this version does not know',
     (field) => {
       expect(thrown(() => parseManifest(changed(field, 1)))).toEqual({

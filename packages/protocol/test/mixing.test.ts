@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ageDiscount, consensusDistance, distance, edgeWeight, mean, mixingIncrement } from '../src/mixing.ts'
+import {
+  ageDiscount,
+  clipFactors,
+  consensusDistance,
+  distance,
+  edgeWeight,
+  mean,
+  mixingIncrement,
+} from '../src/mixing.ts'
 import { holds } from './support/check.ts'
 import { randomVector, seeded } from './support/random.ts'
 
@@ -139,6 +147,35 @@ describe('mixingIncrement', () => {
     const before = copies.map((copy) => copy.slice())
     increments(ring(3), copies)
     expect(copies).toEqual(before)
+  })
+})
+
+describe('clipFactors', () => {
+  it('shortens what is further away than twice the median, to just that', () => {
+    expect(clipFactors([1, 1.5, 2, 100, 3])).toEqual([1, 1, 1, 0.04, 1])
+    expect(clipFactors([1, 3, 5, 16])).toEqual([1, 1, 1, 0.5])
+  })
+
+  it('never clips one or two neighbours, nor equals', () => {
+    holds(
+      [fc.double({ min: 0, max: 1e30, noNaN: true }), fc.double({ min: 0, max: 1e30, noNaN: true })],
+      (a, b) => {
+        expect(clipFactors([a])).toEqual([1])
+        expect(clipFactors([a, b])).toEqual([1, 1])
+        expect(clipFactors([a, a, a])).toEqual([1, 1, 1])
+      },
+    )
+    expect(clipFactors([])).toEqual([])
+  })
+
+  it('leaves nobody further away than twice the median of the honest, while those are the majority', () => {
+    const honest = fc.array(fc.double({ min: 1, max: 3, noNaN: true }), { minLength: 3, maxLength: 9 })
+    holds([honest, fc.double({ min: 0, max: 1e30, noNaN: true })], (distances, far) => {
+      const all = [...distances, ...new Array<number>(Math.floor((distances.length - 1) / 2)).fill(far)]
+      clipFactors(all).forEach((factor, i) => {
+        expect(factor * all[i]!).toBeLessThanOrEqual(6 * (1 + 1e-12))
+      })
+    })
   })
 })
 

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import type { PeerEvent } from '../../../packages/node/src/events.ts'
 import { LANGUAGES, REPOSITORY } from './tiny-base.ts'
 
-const MAIN = join(REPOSITORY, 'packages/node/dist/cli/main.js')
+export const MAIN = join(REPOSITORY, 'packages/node/dist/cli/main.js')
 
 export interface Finished {
   readonly code: number | null

@@ -59,14 +59,13 @@ export function createEagerEngine(name: EngineName, backend: string, device: str
             )
             return Object.fromEntries(made)
           })
+          // All writes before the first pause, or another run could come between and read what was before.
+          for (const key of step.writes) replace(key, tf.keep(results[key]!))
           const returned: Record<string, Float32Array> = {}
           for (const [key, tensor] of Object.entries(results)) {
-            if (step.writes.includes(key)) {
-              replace(key, tf.keep(tensor))
-            } else {
-              returned[key] = Float32Array.from((await tensor.data()) as Float32Array)
-              tensor.dispose()
-            }
+            if (step.writes.includes(key)) continue
+            returned[key] = Float32Array.from((await tensor.data()) as Float32Array)
+            tensor.dispose()
           }
           return returned
         },

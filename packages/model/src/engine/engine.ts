@@ -2,7 +2,20 @@ import type * as tf from '@tensorflow/tfjs-core'
 import type { HostArray, TensorSpec } from './graph.ts'
 import type { Storage } from './storage.ts'
 
-export type EngineName = 'onnx' | 'tensorflow' | 'cpu'
+/**
+ * `onnx`: ONNX Runtime's own library on the CPU. `tensorflow`: libtensorflow through tfjs-node, where it is installed.
+ * `onnx-wasm`: ONNX Runtime in WebAssembly, everywhere. `onnx-webgpu`: ONNX Runtime on a GPU. `cpu`: plain JavaScript,
+ * the oracle of the tests.
+ */
+export const ENGINES = ['onnx', 'tensorflow', 'onnx-wasm', 'onnx-webgpu', 'cpu'] as const
+
+export type EngineName = (typeof ENGINES)[number]
+
+/**
+ * What `auto` tries, fastest first. Not `onnx-webgpu`: on no real GPU has it been measured yet, and a machine without one
+ * may have one in software, which is slower than the CPU. Not `cpu`: the oracle of the tests, hundreds of times slower.
+ */
+export const AUTO_ENGINES: readonly EngineName[] = ['onnx', 'tensorflow', 'onnx-wasm']
 
 /** A tensor in JavaScript's own memory. */
 export interface HostTensor extends TensorSpec {

@@ -1,12 +1,14 @@
 import type { InferenceSession, Tensor } from 'onnxruntime-common'
 import { ModelError } from '../errors.ts'
-import type { Engine, Program, Step } from './engine.ts'
+import type { Engine, EngineName, Program, Step } from './engine.ts'
 import { checked } from './inputs.ts'
 import { type HostArray, type InputSpec, scaleName, sizeOf, type TensorSpec } from './graph.ts'
-import { inputName, lower, publicName } from './onnx/lower.ts'
+import type { Dialect } from './onnx/builder.ts'
+import { createCarrier, type Carrier } from './onnx/carrier.ts'
+import { inputName, lower, type OnnxModel, publicName } from './onnx/lower.ts'
 import { simplify } from './passes.ts'
 import { record } from './recorder.ts'
-import { restore, type Storage, store } from './storage.ts'
+import { restore, type Storage, store, type Stored } from './storage.ts'
 
 /** What this engine needs of onnxruntime-node or onnxruntime-web. */
 export interface OrtLibrary {
@@ -14,13 +16,24 @@ export interface OrtLibrary {
   readonly Tensor: typeof Tensor
 }
 
-export interface OnnxEngineOptions {
-  /** Threads of one operator. @default 1 */
-  readonly threads?: number
+/** One way to run graphs: a library, and how to ask it. */
+export interface OnnxRuntime {
+  readonly name: EngineName
+  /** In words. */
   readonly device: string
+  readonly ort: OrtLibrary
+  /** For a step that reads so many numbers. */
+  session(numbers: number): InferenceSession.SessionOptions
+  readonly dialect: Dialect
+  /**
+   * Where the arrays that a step writes go. `twin`: into an array that is handed over with the run and then changes
+   * places with the one that was read, nothing is copied. `fresh`: into new arrays. `device`: arrays stay in the memory
+   * of the provider, and go there when they are first used.
+   */
+  readonly writes: 'twin' | 'fresh' | 'device'
 }
 
-/** An array with its twin: a program reads one and writes the other, then they change places. Nothing is copied. */
+/** An array, and its twin where a program reads one and writes the other. */
 interface Slot {
   current: Tensor
   spare: Tensor | undefined
@@ -29,28 +42,45 @@ interface Slot {
 }
 
 /** Runs steps as ONNX graphs, recorded once and replayed by ONNX Runtime. */
-export function createOnnxEngine(ort: OrtLibrary, options: OnnxEngineOptions): Engine {
+export function createOnnxEngine(runtime: OnnxRuntime): Engine {
+  const { ort } = runtime
   const slots = new Map<string, Slot>()
   const programs = new Set<Program>()
-  const tensorOf = ({ dtype, shape }: TensorSpec, values: HostArray): Tensor =>
-    new ort.Tensor(dtype, values as Float32Array, shape)
+  const carrier = createCarrier(ort, runtime.session(0))
 
   const slot = (name: string): Slot => {
     const found = slots.get(name)
     if (found === undefined) throw new ModelError({ code: 'ARRAY_MISSING', name })
     return found
   }
+  // One at a time: what one run replaces, another may be about to read.
+  let running: Promise<unknown> = Promise.resolve()
+  const inTurn: InTurn = (work) => {
+    const result = running.then(work)
+    running = result.catch(() => undefined)
+    return result
+  }
+  const drop = (name: string) => {
+    for (const key of [name, scaleName(name)]) {
+      const dropped = slots.get(key)
+      slots.delete(key)
+      // Not before the run that may be reading it, or bringing it to the device, is over.
+      if (dropped !== undefined) void inTurn(async () => free(dropped.current))
+    }
+  }
 
   return {
-    name: 'onnx',
-    device: options.device,
+    name: runtime.name,
+    device: runtime.device,
 
     place(name, tensor, { storage } = {}) {
-      slots.delete(scaleName(name))
+      drop(name)
       const { shape } = tensor
-      const stored = storage && store(tensor.values as Float32Array, shape.at(-1)!, storage)
-      if (stored === undefined) {
-        slots.set(name, { current: tensorOf(tensor, tensor.values), spare: undefined })
+      const columns = shape.at(-1)!
+      const stored = storage && store(tensor.values as Float32Array, columns, storage)
+      if (stored === undefined || !runtime.dialect.storage) {
+        const values = stored === undefined ? tensor.values : restore(stored, columns)
+        slots.set(name, { current: tensorOf(ort, tensor, values), spare: undefined })
         return
       }
       const current = new ort.Tensor(stored.type, stored.data as Uint16Array, shape)
@@ -61,47 +91,42 @@ export function createOnnxEngine(ort: OrtLibrary, options: OnnxEngineOptions): E
       }
     },
 
-    read(name) {
-      const { current, storage } = slot(name)
-      if (storage === undefined) return Promise.resolve(Float32Array.from(current.data as Float32Array))
-      const stored =
-        storage.type === 'float16'
-          ? { ...storage, data: current.data as Uint16Array }
-          : {
-              ...storage,
-              data: current.data as Int8Array,
-              scale: slot(scaleName(name)).current.data as Float32Array,
-            }
-      return Promise.resolve(restore(stored, current.dims.at(-1)!))
-    },
+    read: (name) =>
+      inTurn(async () => {
+        const { current, storage } = slot(name)
+        const here = current.location === 'gpu-buffer' ? await carrier.fromDevice(current) : current
+        if (storage === undefined) return Float32Array.from(here.data as Float32Array)
+        const stored: Stored =
+          storage.type === 'float16'
+            ? { ...storage, data: here.data as Uint16Array }
+            : {
+                ...storage,
+                data: here.data as Int8Array,
+                scale: slot(scaleName(name)).current.data as Float32Array,
+              }
+        return restore(stored, here.dims.at(-1)!)
+      }),
 
-    remove(name) {
-      slots.delete(name)
-      slots.delete(scaleName(name))
-    },
+    remove: drop,
 
     async compile(step) {
       const inputs: Record<string, InputSpec> = { ...step.inputs }
       for (const name of step.reads) {
         const { current, storage } = slot(name)
-        const dtype = storage === undefined ? (current.type as TensorSpec['dtype']) : 'float32'
-        inputs[name] = { shape: current.dims, dtype, storage }
+        inputs[name] =
+          storage === undefined ? specOf(current) : { shape: current.dims, dtype: 'float32', storage }
       }
-      const model = lower(step.name, simplify(record(step.name, inputs, (tensors) => step.build(tensors))))
+      const graph = simplify(record(step.name, inputs, (tensors) => step.build(tensors)))
+      const model = lower(step.name, graph, runtime.dialect)
+      const onDevice = runtime.writes === 'device' ? step.writes.map(publicName) : []
+      const numbers = Object.values(inputs).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
       const session = await ort.InferenceSession.create(model.bytes, {
-        executionProviders: ['cpu'],
+        ...runtime.session(numbers),
         // The graph is already as small as we can make it, and rewriting it takes memory (weights are inputs).
         graphOptimizationLevel: 'disabled',
-        // An arena and a memory plan of each session's own: 2.3 times the memory of a peer for no speed (decision 003).
-        enableCpuMemArena: parametersOf(inputs) >= ARENA_PARAMETERS,
-        enableMemPattern: false,
-        intraOpNumThreads: options.threads ?? 1,
-        interOpNumThreads: 1,
-        executionMode: 'sequential',
-        // A spinning thread is a core that another peer on this machine cannot use.
-        extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
+        ...(onDevice.length > 0 && { preferredOutputLocation: locations(model.outputs, onDevice) }),
       })
-      const program = replay(session, model.inputs, model.outputs, step, slot, tensorOf, programs)
+      const program = replay({ runtime, session, model, step, slot, carrier, programs, inTurn })
       programs.add(program)
       return program
     },
@@ -109,73 +134,115 @@ export function createOnnxEngine(ort: OrtLibrary, options: OnnxEngineOptions): E
     memoryBytes() {
       let bytes = 0
       for (const { current, spare } of slots.values()) {
-        bytes += (current.data as Float32Array).byteLength
-        if (spare !== undefined) bytes += (spare.data as Float32Array).byteLength
+        bytes += bytesOf(current)
+        if (spare !== undefined) bytes += bytesOf(spare)
       }
       return bytes
     },
 
     dispose() {
       for (const program of [...programs]) program.dispose()
-      slots.clear()
+      for (const name of [...slots.keys()]) drop(name)
+      void inTurn(async () => carrier.dispose())
     },
   }
 }
 
-/**
- * With tensors of tens of megabytes malloc keeps far more than is alive: a gpt2-shaped step peaked at 3.9 GB without the
- * arena and 1.6 GB with it (decision 004).
- */
-const ARENA_PARAMETERS = 32 << 20
+type InTurn = <T>(work: () => Promise<T>) => Promise<T>
 
-const parametersOf = (inputs: Readonly<Record<string, InputSpec>>): number =>
-  Object.values(inputs).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
-
-function replay(
-  session: InferenceSession,
-  inputs: readonly string[],
-  outputs: readonly string[],
-  step: Step,
-  slot: (name: string) => Slot,
-  tensorOf: (spec: TensorSpec, values: HostArray) => Tensor,
-  programs: Set<Program>,
-): Program {
+function replay(parts: {
+  runtime: OnnxRuntime
+  session: InferenceSession
+  model: OnnxModel
+  step: Step
+  slot: (name: string) => Slot
+  carrier: Carrier
+  programs: Set<Program>
+  inTurn: InTurn
+}): Program {
+  const { runtime, session, model, step, slot, carrier, programs, inTurn } = parts
+  const { ort } = runtime
   const given = new Set(Object.keys(step.inputs))
-  const writes = new Set(step.writes)
   const program: Program = {
-    async run(values) {
-      const feeds: Record<string, Tensor> = {}
-      for (const name of inputs) {
-        feeds[inputName(name)] = given.has(name)
-          ? tensorOf(step.inputs[name]!, checked(name, step.inputs[name]!, values[name]))
-          : slot(name).current
-      }
-      const fetches: Record<string, Tensor | null> = {}
-      for (const name of outputs)
-        fetches[publicName(name)] = writes.has(name) ? spareOf(slot(name), tensorOf) : null
-      const results = await session.run(feeds, fetches)
-      const returned: Record<string, Float32Array> = {}
-      for (const name of outputs) {
-        if (writes.has(name)) swap(slot(name))
-        else returned[name] = Float32Array.from(results[publicName(name)]!.data as Float32Array)
-      }
-      return returned
-    },
+    run: (values) => inTurn(() => once(values)),
     dispose() {
       if (programs.delete(program)) void session.release()
     },
   }
+  const once: Program['run'] = async (values) => {
+    const feeds: Record<string, Tensor> = {}
+    for (const name of model.inputs) {
+      if (given.has(name)) {
+        const spec = step.inputs[name]!
+        feeds[inputName(name)] = tensorOf(ort, spec, checked(name, spec, values[name]))
+      } else {
+        const held = slot(name)
+        if (runtime.writes === 'device' && held.current.location === 'cpu')
+          held.current = await carrier.toDevice(held.current)
+        feeds[inputName(name)] = held.current
+      }
+    }
+    const fetches: Record<string, Tensor | null> = {}
+    // The arrays as they are now: one that is placed meanwhile is not overwritten.
+    const written = new Map(step.writes.map((name) => [name, slot(name)]))
+    for (const name of model.outputs) {
+      const held = runtime.writes === 'twin' ? written.get(name) : undefined
+      fetches[publicName(name)] = held === undefined ? null : spareOf(ort, held)
+    }
+    const results = await session.run(feeds, fetches)
+    const returned: Record<string, Float32Array> = {}
+    for (const name of model.outputs) {
+      const result = results[publicName(name)]!
+      const held = written.get(name)
+      if (held !== undefined) replace(held, result)
+      else returned[name] = Float32Array.from(result.data as Float32Array)
+    }
+    return returned
+  }
   return program
 }
 
-function spareOf(slot: Slot, tensorOf: (spec: TensorSpec, values: HostArray) => Tensor): Tensor {
-  const { dims, type } = slot.current
-  slot.spare ??= tensorOf({ shape: dims, dtype: type as TensorSpec['dtype'] }, new Float32Array(sizeOf(dims)))
-  return slot.spare
+/** The new value takes its place; a twin becomes the array that the next run writes into. */
+function replace(slot: Slot, result: Tensor): void {
+  const { current, spare } = slot
+  if (spare === undefined) {
+    slot.current = result
+    free(current)
+  } else {
+    slot.current = spare
+    slot.spare = current
+  }
 }
 
-function swap(slot: Slot): void {
-  const { current, spare } = slot
-  slot.current = spare!
-  slot.spare = current
+/**
+ * What is left to the garbage collector fills the device meanwhile, and brings the process down when it is collected after
+ * the last session is gone (ONNX Runtime 1.30).
+ */
+function free(tensor: Tensor): void {
+  if (tensor.location === 'gpu-buffer') tensor.dispose()
 }
+
+function spareOf(ort: OrtLibrary, slot: Slot): Tensor {
+  const { dims } = slot.current
+  return (slot.spare ??= tensorOf(ort, specOf(slot.current), new Float32Array(sizeOf(dims))))
+}
+
+function locations(
+  outputs: readonly string[],
+  onDevice: readonly string[],
+): Record<string, Tensor.DataLocation> {
+  const names = outputs.map(publicName)
+  return Object.fromEntries(names.map((name) => [name, onDevice.includes(name) ? 'gpu-buffer' : 'cpu']))
+}
+
+function tensorOf(ort: OrtLibrary, { dtype, shape }: TensorSpec, values: HostArray): Tensor {
+  return new ort.Tensor(dtype, values as Float32Array, shape)
+}
+
+function specOf({ dims, type }: Tensor): TensorSpec {
+  return { shape: dims, dtype: type as TensorSpec['dtype'] }
+}
+
+const WIDTHS: Partial<Record<Tensor.Type, number>> = { bool: 1, int8: 1, float16: 2 }
+
+const bytesOf = ({ dims, type }: Tensor): number => sizeOf(dims) * (WIDTHS[type] ?? 4)

@@ -1,11 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core'
+import util from 'node:util'
 import { ModelError } from '../errors.ts'
 import { createEagerEngine } from './eager-engine.ts'
-import type { Engine, EngineName } from './engine.ts'
-import { createOnnxEngine, type OrtLibrary } from './onnx-engine.ts'
+import { AUTO_ENGINES, type Engine, type EngineName } from './engine.ts'
+import { createOnnxEngine } from './onnx-engine.ts'
+import { onnxCpu, onnxWasm, onnxWebgpu } from './onnx/runtimes.ts'
+import { optionalImport } from './optional-import.ts'
+import { probe } from './probe.ts'
 
 export interface EngineOptions {
-  /** `auto` takes the first that loads, in the order of ENGINES. */
+  /** `auto` takes the first of AUTO_ENGINES that loads. */
   readonly engine: EngineName | 'auto'
   /** Threads of one operator, where the engine can be told. @default 1 */
   readonly threads?: number | undefined
@@ -17,9 +21,6 @@ export interface SelectedEngine {
   readonly reason: string
 }
 
-/** In order of preference. `cpu` is the oracle of the tests: hundreds of times slower, never chosen by itself. */
-export const ENGINES: readonly EngineName[] = ['onnx', 'tensorflow', 'cpu']
-
 /**
  * Loads an engine.
  * @throws ModelError `ENGINE_UNAVAILABLE` with what is missing
@@ -29,7 +30,7 @@ export async function selectEngine({ engine, threads = 1 }: EngineOptions): Prom
   if (engine !== 'auto')
     return { engine: await LOADERS[engine](threads), reason: `asked for with --engine ${engine}` }
   const failures: string[] = []
-  for (const name of ['onnx', 'tensorflow'] as const) {
+  for (const name of AUTO_ENGINES) {
     try {
       const loaded = await LOADERS[name](threads)
       const reason =
@@ -43,49 +44,47 @@ export async function selectEngine({ engine, threads = 1 }: EngineOptions): Prom
 }
 
 const LOADERS: Readonly<Record<EngineName, (threads: number) => Promise<Engine>>> = {
-  onnx: loadOnnx,
+  onnx: async (threads) => createOnnxEngine(await onnxCpu(threads)),
   tensorflow: loadTensorflow,
+  'onnx-wasm': async (threads) => createOnnxEngine(await onnxWasm(threads)),
+  'onnx-webgpu': loadWebgpu,
   cpu: loadCpu,
 }
 
-async function loadOnnx(threads: number): Promise<Engine> {
-  const name = 'onnxruntime-node'
-  const ort = await optionalImport('onnx', name)
-  const version = (ort['env'] as { versions?: { node?: string } } | undefined)?.versions?.node ?? ''
-  const device = `ONNX Runtime ${version} on the CPU, ${threads} thread${threads === 1 ? '' : 's'}`
-  return createOnnxEngine(ort as unknown as OrtLibrary, { threads, device })
+async function loadWebgpu(): Promise<Engine> {
+  const engine = createOnnxEngine(await onnxWebgpu())
+  const reason = await probe(engine)
+  if (reason === undefined) return engine
+  engine.dispose()
+  throw new ModelError({ code: 'ENGINE_UNAVAILABLE', engine: 'onnx-webgpu', reason })
 }
 
+/** Neither is a dependency: their install scripts download libtensorflow. */
+const TFJS_NODE = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']
+
 async function loadTensorflow(): Promise<Engine> {
-  // tfjs-node 4.22 calls this function, which Node 23 removed.
-  const util = (await import('node:util')) as unknown as Record<string, unknown>
-  util['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined
+  // tfjs-node 4.22 calls this function, which Node 23 removed. Of the object that `require` gives; a namespace is frozen.
+  const mended = util as unknown as Record<string, unknown>
+  mended['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined
   const failures: string[] = []
-  for (const name of ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']) {
+  for (const name of TFJS_NODE) {
     try {
       await optionalImport('tensorflow', name)
-      return createEagerEngine('tensorflow', 'tensorflow', `libtensorflow through ${name}`)
+      const backend = tf.findBackend('tensorflow') as { isUsingGpuDevice?: boolean } | null
+      if (backend === null)
+        throw new Error(`${name} brings a tfjs-core of its own; install version 4.22.0 of it`)
+      const where = backend.isUsingGpuDevice === true ? 'a GPU' : 'the CPU'
+      return createEagerEngine('tensorflow', 'tensorflow', `libtensorflow on ${where}, through ${name}`)
     } catch (error) {
       failures.push(error instanceof Error ? error.message : String(error))
     }
   }
-  throw new ModelError({ code: 'ENGINE_UNAVAILABLE', engine: 'tensorflow', reason: failures.join('; ') })
+  const cure = `npm install ${TFJS_NODE[0]}@4.22.0 (or ${TFJS_NODE[1]}), and allow its install script`
+  const reason = `${failures.join('; ')}; to get it: ${cure}`
+  throw new ModelError({ code: 'ENGINE_UNAVAILABLE', engine: 'tensorflow', reason })
 }
 
 async function loadCpu(): Promise<Engine> {
   await import('@tensorflow/tfjs-backend-cpu')
   return createEagerEngine('cpu', 'cpu', 'plain JavaScript')
-}
-
-async function optionalImport(engine: EngineName, name: string): Promise<Record<string, unknown>> {
-  try {
-    const module = (await import(name)) as { default?: Record<string, unknown> }
-    return module.default ?? module
-  } catch (error) {
-    const reason = error instanceof Error ? error.message.split('\n')[0]! : String(error)
-    throw new ModelError(
-      { code: 'ENGINE_UNAVAILABLE', engine, reason: `${name} does not load: ${reason}` },
-      { cause: error },
-    )
-  }
 }

@@ -4,10 +4,14 @@ import { Command, type Option } from 'commander'
 import pc from 'picocolors'
 import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
 import { VERSION } from '../version.ts'
+import { addChatCommand } from './chat-command.ts'
+import { addDoctorCommand } from './doctor-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
 import { addPeerCommand } from './peer-command.ts'
 import { addPretrainCommand } from './pretrain-command.ts'
+import { addServeCommand } from './serve-command.ts'
 import { addSwarmCommand } from './swarm-command.ts'
+import { addTrustCommands } from './trust-commands.ts'
 
 const program = new Command('comigs-peer')
   .description(
@@ -23,8 +27,12 @@ const program = new Command('comigs-peer')
   )
 addPeerCommand(program)
 addSwarmCommand(program)
+addDoctorCommand(program)
 addGenerateCommand(program)
+addChatCommand(program)
+addServeCommand(program)
 addPretrainCommand(program)
+addTrustCommands(program)
 
 try {
   await program.parseAsync()

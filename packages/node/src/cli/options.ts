@@ -1,3 +1,4 @@
+import { AUTO_ENGINES, ENGINES } from '@comigs/model/light'
 import { InvalidArgumentError, Option } from 'commander'
 import type { PeerConfig } from '../peer.ts'
 
@@ -33,7 +34,9 @@ export const shared = {
       .choices(['debug', 'info', 'warn', 'error', 'silent'])
       .default('warn'),
   engine: () =>
-    option('--engine <name>', 'what computes').choices(['auto', 'onnx', 'tensorflow', 'cpu']).default('auto'),
+    option('--engine <name>', `what computes; auto: the first that loads of ${AUTO_ENGINES.join(', ')}`)
+      .choices(['auto', ...ENGINES])
+      .default('auto'),
   threads: () => option('--threads <n>', 'threads of one operator').argParser(wholeNumber(1)).default(1),
   base: () =>
     option(
@@ -56,8 +59,23 @@ export const shared = {
       .default('comigs'),
 } as const
 
+/** Flags of every command that listens for HTTP. */
+export interface HttpFlags {
+  readonly http: PeerConfig['http']
+  readonly httpNames?: string[]
+  readonly httpToken?: string
+}
+
+export const httpOptions = () => [
+  option('--http <host:port>', 'where to serve metrics, status and text')
+    .argParser(httpAddress)
+    .default({ host: '127.0.0.1', port: 0 }, '127.0.0.1:0'),
+  option('--http-names <name...>', 'further names that HTTP requests may call us by').argParser(list),
+  option('--http-token <token>', 'needed to listen for HTTP off loopback'),
+]
+
 /** host:port, or just a port. */
-export function httpAddress(text: string): PeerConfig['http'] {
+function httpAddress(text: string): PeerConfig['http'] {
   const match = /^(?:(?:\[([^\]]+)\]|([^:]+)):)?(\d+)$/.exec(text)
   const port = Number(match?.[3])
   if (match === null || port > 65_535)

@@ -55,7 +55,11 @@ function describe(event: PeerEvent): string[] {
     case 'start':
       return event.round === 0 ? [] : [`resuming    after round ${event.round}`]
     case 'listening':
-      return [`peer        ${event.peerId}`, `metrics     ${event.http}/metrics`]
+      return [
+        `peer        ${event.peerId}`,
+        `metrics     ${event.http}/metrics`,
+        `text        ${event.http}/v1`,
+      ]
     case 'base':
       return [`base        validation perplexity ${number(event.valid.perplexity)}`]
     case 'joined':

@@ -4,7 +4,7 @@ import { resolveBase } from '../base-folder.ts'
 import { NodeError } from '../errors.ts'
 import { type PeerConfig, runPeer } from '../peer.ts'
 import { createLog, downloadBar, printEvent } from './output.ts'
-import { httpAddress, list, option, shared, wholeNumber } from './options.ts'
+import { httpOptions, list, option, shared, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
 
 /** Every interface, a port of the system's choice. */
@@ -12,9 +12,11 @@ const LISTEN = '/ip4/0.0.0.0/tcp/0'
 
 interface Flags extends Omit<
   PeerConfig,
-  'data' | 'rounds' | 'bootstrap' | 'listen' | 'announce' | 'httpNames'
+  'data' | 'rounds' | 'bootstrap' | 'psk' | 'allow' | 'listen' | 'announce' | 'httpNames'
 > {
   readonly bootstrap?: string[]
+  readonly psk?: string
+  readonly allow?: string[]
   readonly listen?: string[]
   readonly announce?: string[]
   readonly httpNames?: string[]
@@ -36,6 +38,10 @@ export function addPeerCommand(program: Command): void {
     )
     .addOption(option('--manifest <file>', 'start (or join) the federation that this file describes'))
     .addOption(option('--federation <hash>', 'join only this federation (or what begins so)'))
+    .addOption(option('--psk <file>', "a private federation's key, as `comigs-peer psk` makes it"))
+    .addOption(
+      option('--allow <peer...>', 'talk to these peers only: ids, or files with one a line').argParser(list),
+    )
     .optionsGroup('Text:')
     .addOption(
       option('--data <path...>', 'your text: files and folders of .txt, .md, or .gz of these').argParser(
@@ -84,16 +90,9 @@ export function addPeerCommand(program: Command): void {
       option('--announce <address...>', 'further multiaddrs at which others reach us').argParser(list),
     )
     .addOption(option('--crowded', "many peers share this machine's address").default(false))
-    .optionsGroup('Metrics and status over HTTP:')
-    .addOption(
-      option('--http <host:port>', 'metrics and status')
-        .argParser(httpAddress)
-        .default({ host: '127.0.0.1', port: 0 }, '127.0.0.1:0'),
-    )
-    .addOption(
-      option('--http-names <name...>', 'further names that HTTP requests may call us by').argParser(list),
-    )
-    .addOption(option('--http-token <token>', 'needed to listen for HTTP off loopback'))
+  program.optionsGroup('Metrics, status and text over HTTP:')
+  for (const one of httpOptions()) program.addOption(one)
+  program
     .optionsGroup('Output:')
     .addOption(shared.json())
     .addOption(shared.logLevel())
@@ -108,6 +107,8 @@ Examples:
       const config: PeerConfig = {
         ...flags,
         bootstrap: flags.bootstrap ?? [],
+        psk: flags.psk,
+        allow: flags.allow,
         listen: flags.listen ?? [LISTEN],
         announce: flags.announce ?? [],
         httpNames: flags.httpNames ?? [],

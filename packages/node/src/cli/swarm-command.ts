@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { join } from 'node:path'
+import type { CodecName } from '@comigs/protocol'
 import Table from 'cli-table3'
 import { createLogUpdate } from 'log-update'
 import pc from 'picocolors'
@@ -24,7 +25,9 @@ interface Flags {
   readonly base?: string
   readonly baseDtype: string
   readonly state?: string
-  readonly codec: 'float32' | 'float16' | 'int8'
+  readonly codec: CodecName
+  readonly topK?: number
+  readonly trusting: boolean
   readonly threads: number
   readonly engine: string
   readonly json?: boolean
@@ -53,8 +56,17 @@ export function addSwarmCommand(program: Command): void {
     .addOption(shared.strategy())
     .addOption(
       option('--codec <name>', 'how deltas are written down')
-        .choices(['float32', 'float16', 'int8'])
+        .choices(['float32', 'float16', 'int8', 'int4'])
         .default('int8'),
+    )
+    .addOption(
+      option(
+        '--top-k <share>',
+        'send only this share of a delta, the largest values (default: all)',
+      ).argParser(Number),
+    )
+    .addOption(
+      option('--trusting', 'mix in what others say as it is: neither clip nor judge it').default(false),
     )
     .addOption(shared.seed().default(42))
     .addOption(shared.batch())
@@ -80,7 +92,8 @@ export function addSwarmCommand(program: Command): void {
           name: 'swarm',
           seed: flags.seed,
           schedule: forRounds(flags.rounds),
-          codec: flags.codec,
+          codec: { values: flags.codec, ...(flags.topK === undefined ? {} : { topK: flags.topK }) },
+          robust: !flags.trusting,
         },
       }
       const show = flags.json === true ? jsonView() : process.stdout.isTTY ? liveView(config) : lineView()

@@ -5,11 +5,13 @@ import { announcementPubsub } from '@comigs/protocol'
 import { identify, type Identify } from '@libp2p/identify'
 import type { Libp2p, Metrics, PrivateKey } from '@libp2p/interface'
 import { ping, type Ping } from '@libp2p/ping'
+import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
 import { NodeError } from '../errors.ts'
-import { insistOnIdentity } from './gater.ts'
+import { type Admission, EVERYONE } from './admission.ts'
+import { createGater } from './gater.ts'
 
 export interface HostServices extends Record<string, unknown> {
   identify: Identify
@@ -29,6 +31,12 @@ export interface HostOptions {
   readonly federation: string
   /** Whether many peers may share this machine's address: a swarm, a test. */
   readonly crowded: boolean
+  /** @default everyone */
+  readonly admission?: Admission | undefined
+  /** What we think of a peer, in gossipsub's units. @default nothing bad of anyone */
+  opinion?(peer: string): number
+  /** Whether we have had enough of a peer. */
+  isCutOff?(peer: string): boolean
   readonly metrics?: ((components: never) => Metrics) | undefined
 }
 
@@ -45,12 +53,14 @@ const CONNECTION_LIMITS = {
  * @throws NodeError `PORT_IN_USE`, `ADDRESS_MALFORMED`
  */
 export async function createHost(options: HostOptions): Promise<Host> {
+  const { psk, admits } = options.admission ?? EVERYONE
   try {
     const host = await createLibp2p<HostServices>({
       privateKey: options.key,
       addresses: { listen: [...options.listen], appendAnnounce: [...options.announce] },
       transports: [tcp(), webSockets()],
-      connectionGater: insistOnIdentity,
+      connectionGater: createGater((peer) => admits(peer) && options.isCutOff?.(peer) !== true),
+      ...(psk === undefined ? {} : { connectionProtector: preSharedKey({ psk }) }),
       connectionEncrypters: [noise()],
       streamMuxers: [yamux(CONNECTION_LIMITS)],
       connectionManager: {
@@ -67,6 +77,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
         pubsub: announcementPubsub({
           federation: options.federation,
           scoreByAddress: !options.crowded,
+          opinion: (peer) => options.opinion?.(peer) ?? 0,
         }) as never,
       },
       ...(options.metrics === undefined ? {} : { metrics: options.metrics }),

@@ -8,32 +8,74 @@ import {
   unreachable,
 } from '@comigs/protocol'
 import { identify } from '@libp2p/identify'
+import type { PrivateKey } from '@libp2p/interface'
+import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
+import type { Multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { systemClock } from '../clock.ts'
 import { NodeError } from '../errors.ts'
 import { parseAddress } from './addresses.ts'
-import { insistOnIdentity } from './gater.ts'
+import type { Admission } from './admission.ts'
+import { createGater } from './gater.ts'
 
 const TIMEOUT_MS = 10_000
+/** Peers tell each other where they see each other right after they have met. */
+const IDENTIFY_MS = 1000
+
+/** How being off the other's list looks from here: it says nothing, and the connection is gone. */
+const HUNG_UP = {
+  stage: 'handshake',
+  reason: 'it hung up as soon as it knew who we are; perhaps its --allow list lacks us',
+} as const
+
+/** Who knocks: an allow-list must know us, and a private federation hears only who has its key. */
+export interface Knocker {
+  readonly key: PrivateKey
+  readonly admission: Admission
+}
+
+/** What a short visit to a peer tells. */
+export interface Visit {
+  readonly peer: string
+  readonly manifest: Manifest
+  /** How far its clock is ahead of ours. */
+  readonly skewMs: number | undefined
+  /** Where it sees us come from; undefined when it does not say so in time. */
+  readonly observed: Multiaddr | undefined
+}
+
+/** Asks a bootstrap peer for its federation's manifest. */
+export const fetchManifest = async (address: string, knocker: Knocker): Promise<Manifest> =>
+  (await knock(address, knocker)).manifest
 
 /**
- * Asks a bootstrap peer for its federation's manifest, over a connection of its own that is closed again.
- * @throws NodeError `ADDRESS_MALFORMED`, `BOOTSTRAP_FAILED` saying how far it came; ProtocolError `MANIFEST_INVALID`
+ * Introduces us to a bootstrap peer over a connection of its own, which is closed again.
+ * @throws NodeError `ADDRESS_MALFORMED`, `BOOTSTRAP_FAILED` saying how far it came; ProtocolError `MANIFEST_INVALID`,
+ *   `MANIFEST_MISMATCH` when it speaks another version
  */
-export async function fetchManifest(address: string): Promise<Manifest> {
+export async function knock(address: string, { key, admission }: Knocker): Promise<Visit> {
   const target = parseAddress(address)
+  const { psk, admits } = admission
   const host = await createLibp2p({
+    privateKey: key,
     addresses: { listen: [] },
     transports: [tcp(), webSockets()],
-    connectionGater: insistOnIdentity,
+    connectionGater: createGater(admits),
+    ...(psk === undefined ? {} : { connectionProtector: preSharedKey({ psk }) }),
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     services: { identify: identify() },
   })
+  const { promise: observed, resolve: see } = Promise.withResolvers<Multiaddr | undefined>()
+  host.addEventListener('peer:identify', ({ detail }) => {
+    see(detail.observedAddr)
+  })
+  let isConnected = false
   try {
     const connection = await host.dial(target, { signal: AbortSignal.timeout(TIMEOUT_MS) })
+    isConnected = true
     const exchange = createExchange({
       wire: createLibp2pWire(host),
       clock: systemClock,
@@ -43,14 +85,21 @@ export async function fetchManifest(address: string): Promise<Manifest> {
       onTraffic: () => undefined,
       onAdmitted: () => undefined,
       onRefused: () => undefined,
+      onOffence: () => undefined,
     })
-    return await exchange.hello(connection.remotePeer.toString())
+    const peer = connection.remotePeer.toString()
+    const manifest = await exchange.hello(peer)
+    void systemClock.sleep(IDENTIFY_MS).then(() => {
+      see(undefined)
+    })
+    return { peer, manifest, skewMs: exchange.skewMs(peer), observed: await observed }
   } catch (error) {
     if (isProtocolError(error) && error.detail.code !== 'PEER_UNREACHABLE') throw error
     const { detail } = unreachable(address, error)
     if (detail.code !== 'PEER_UNREACHABLE') throw error
+    const failed = isConnected && detail.stage === 'dial' ? HUNG_UP : detail
     throw new NodeError(
-      { code: 'BOOTSTRAP_FAILED', address, stage: detail.stage, reason: detail.reason },
+      { code: 'BOOTSTRAP_FAILED', address, stage: failed.stage, reason: failed.reason },
       { cause: error },
     )
   } finally {

@@ -3,6 +3,8 @@ import { timingSafeEqual } from 'node:crypto'
 import { type AddressInfo, isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { NodeError } from '../errors.ts'
+import type { TextService } from '../text/text-service.ts'
+import { addOpenAiRoutes } from './openai.ts'
 
 export interface HttpInit {
   /** Address to listen on. */
@@ -16,6 +18,7 @@ export interface HttpInit {
   metrics(): Promise<string>
   ready(): boolean
   status(): unknown
+  readonly text: TextService
   onRefused(reason: 'host' | 'origin' | 'content-type' | 'token'): void
 }
 
@@ -75,12 +78,16 @@ function addRoutes(server: FastifyInstance, init: HttpInit): void {
     await response.code(init.ready() ? 200 : 503).send({ status: init.ready() ? 'ready' : 'starting' })
   })
   server.get('/api/status', () => init.status())
+  addOpenAiRoutes(server, init.text)
 }
 
 function guard(request: FastifyRequest, response: FastifyReply, init: HttpInit, onLoopback: boolean): void {
   const refuse = (code: number, reason: Parameters<HttpInit['onRefused']>[0], message: string) => {
     init.onRefused(reason)
-    void response.code(code).send({ error: { code: reason, message } })
+    // As OpenAI's errors are made, so that its clients show the message.
+    void response
+      .code(code)
+      .send({ error: { message, type: 'invalid_request_error', param: null, code: reason } })
   }
   if (!isOurs(request.headers.host, init)) {
     refuse(421, 'host', 'this server does not answer to that Host')

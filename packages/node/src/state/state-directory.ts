@@ -4,6 +4,7 @@ import type { PrivateKey } from '@libp2p/interface'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import writeFileAtomic from 'write-file-atomic'
+import { z } from 'zod'
 import { NodeError } from '../errors.ts'
 
 /** Addresses of peers met before, by peer id. */
@@ -13,22 +14,29 @@ export type KnownPeers = Readonly<Record<string, readonly string[]>>
  * A peer's memory on disk. Every file is replaced as a whole or not at all, so that a peer that dies at any moment loses
  * at most the round that it was in.
  */
-export interface StateDirectory {
+export interface StateDirectory extends ReadableState {
   readonly folder: string
   /** The peer's Ed25519 key, made on first use. */
   key(): Promise<PrivateKey>
-  manifest(): Promise<Manifest | undefined>
   saveManifest(manifest: Manifest): Promise<void>
-  /** Newest first; the second serves when the first is damaged. */
-  checkpoints(): Promise<readonly { readonly path: string; readonly bytes: Uint8Array }[]>
   saveCheckpoint(bytes: Uint8Array): Promise<void>
   /** Undefined when there is none or it cannot be believed. */
   ownState(count: number): Promise<OwnState | undefined>
   saveOwnState(state: OwnState): Promise<void>
   knownPeers(): Promise<KnownPeers>
   saveKnownPeers(peers: KnownPeers): Promise<void>
+  /** Rounds whose update left this machine under differential privacy. */
+  releases(): Promise<number>
+  saveReleases(count: number): Promise<void>
   /** Lets another process use the folder. */
   release(): Promise<void>
+}
+
+/** What others may look at while a peer writes: at every moment there is a whole checkpoint of either name. */
+export interface ReadableState {
+  manifest(): Promise<Manifest | undefined>
+  /** Newest first; the second serves when the first is damaged. */
+  checkpoints(): Promise<readonly { readonly path: string; readonly bytes: Uint8Array }[]>
 }
 
 const PRIVATE_FOLDER = 0o700
@@ -40,10 +48,7 @@ const PRIVATE_FILE = 0o600
  */
 export async function openStateDirectory(folder: string): Promise<StateDirectory> {
   const at = (name: string) => join(folder, name)
-  const unusable = (path: string, error: unknown) => {
-    const reason = error instanceof Error ? error.message : String(error)
-    return new NodeError({ code: 'STATE_UNUSABLE', path, reason }, { cause: error })
-  }
+  const { read, json, ...readable } = reader(folder)
   try {
     await mkdir(folder, { recursive: true, mode: PRIVATE_FOLDER })
     await lock(folder, at('pid'))
@@ -51,14 +56,6 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
     throw error instanceof NodeError ? error : unusable(folder, error)
   }
 
-  const read = async (name: string): Promise<Buffer | undefined> => {
-    try {
-      return await readFile(at(name))
-    } catch (error) {
-      if (isMissing(error)) return undefined
-      throw unusable(at(name), error)
-    }
-  }
   const write = async (name: string, data: Uint8Array | string): Promise<void> => {
     try {
       await writeFileAtomic(at(name), Buffer.from(data as Uint8Array), { mode: PRIVATE_FILE })
@@ -66,18 +63,9 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
       throw unusable(at(name), error)
     }
   }
-  const json = async (name: string): Promise<unknown> => {
-    const bytes = await read(name)
-    if (bytes === undefined) return undefined
-    try {
-      return JSON.parse(bytes.toString('utf8'))
-    } catch (error) {
-      throw unusable(at(name), error)
-    }
-  }
-
   return {
     folder,
+    ...readable,
 
     async key() {
       const stored = await read('key')
@@ -93,20 +81,8 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
       return made as unknown as PrivateKey
     },
 
-    async manifest() {
-      const stored = await json('manifest.json')
-      return stored === undefined ? undefined : parseManifest(stored)
-    },
     saveManifest: (manifest) => write('manifest.json', `${JSON.stringify(manifest, null, 2)}\n`),
 
-    async checkpoints() {
-      const found = []
-      for (const name of ['checkpoint.safetensors', 'checkpoint.previous.safetensors']) {
-        const bytes = await read(name)
-        if (bytes !== undefined) found.push({ path: at(name), bytes })
-      }
-      return found
-    },
     async saveCheckpoint(bytes) {
       await rename(at('checkpoint.safetensors'), at('checkpoint.previous.safetensors')).catch(
         (error: unknown) => {
@@ -132,8 +108,66 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
     },
     saveKnownPeers: (peers) => write('peers.json', `${JSON.stringify(peers, null, 2)}\n`),
 
+    async releases() {
+      const stored = await json('privacy.json')
+      if (stored === undefined) return 0
+      const parsed = z.strictObject({ releases: z.number().int().nonnegative() }).safeParse(stored)
+      // Not 0: nobody may believe that nothing was spent.
+      if (!parsed.success) throw unusable(at('privacy.json'), 'it does not say how many rounds were told')
+      return parsed.data.releases
+    },
+    saveReleases: (releases) => write('privacy.json', `${JSON.stringify({ releases })}\n`),
+
     release: () => rm(at('pid'), { force: true }),
   }
+}
+
+/** The folder of a peer that may be running: nothing is locked, made or written. */
+export function readStateDirectory(folder: string): ReadableState {
+  const { manifest, checkpoints } = reader(folder)
+  return { manifest, checkpoints }
+}
+
+function reader(folder: string) {
+  const at = (name: string) => join(folder, name)
+  const read = async (name: string): Promise<Buffer | undefined> => {
+    try {
+      return await readFile(at(name))
+    } catch (error) {
+      if (isMissing(error)) return undefined
+      throw unusable(at(name), error)
+    }
+  }
+  const json = async (name: string): Promise<unknown> => {
+    const bytes = await read(name)
+    if (bytes === undefined) return undefined
+    try {
+      return JSON.parse(bytes.toString('utf8'))
+    } catch (error) {
+      throw unusable(at(name), error)
+    }
+  }
+  return {
+    read,
+    json,
+    async manifest() {
+      const stored = await json('manifest.json')
+      return stored === undefined ? undefined : parseManifest(stored)
+    },
+    async checkpoints() {
+      const found = []
+      for (const name of ['checkpoint.safetensors', 'checkpoint.previous.safetensors']) {
+        const bytes = await read(name)
+        if (bytes !== undefined) found.push({ path: at(name), bytes })
+      }
+      return found
+    },
+  }
+}
+
+function unusable(path: string, error: unknown): NodeError {
+  const reason = error instanceof Error ? error.message : String(error)
+  return new NodeError({ code: 'STATE_UNUSABLE', path, reason }, { cause: error })
 }
 
 async function lock(folder: string, path: string): Promise<void> {

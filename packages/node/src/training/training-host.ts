@@ -2,9 +2,11 @@ import type {
   BaseDtype,
   BaseHashes,
   DataSource,
+  Decoder,
   Engine,
   EngineName,
   Evaluation,
+  GeneratedToken,
   MixtureConfig,
   ModelConfig,
   PhaseResult,
@@ -12,6 +14,7 @@ import type {
   SplitName,
 } from '@comigs/model'
 import {
+  createDecoder,
   createTrainer,
   decodeCheckpoint,
   encodeCheckpoint,
@@ -21,7 +24,6 @@ import {
   initialShared,
   loadBase,
   loadTokenizer,
-  nextTokenStep,
   NO_EXPERTS,
   placeBase,
   readSplits,
@@ -37,6 +39,7 @@ import {
   trainedLayout,
 } from '@comigs/model'
 import * as Comlink from 'comlink'
+import { createTurns } from './turns.ts'
 
 export interface LoadOptions {
   readonly engine: EngineName | 'auto'
@@ -64,10 +67,17 @@ export interface PrepareOptions {
   readonly seed: number
 }
 
+/** The model with this peer's experts, or the base alone. */
+export type TextModel = 'personal' | 'base'
+
 export interface GenerateRequest {
+  readonly model: TextModel
   readonly prompt: string
   readonly maxTokens: number
   readonly temperature: number
+  readonly topK?: number | undefined
+  readonly topP?: number | undefined
+  readonly stop?: readonly string[] | undefined
   readonly seed: number
 }
 
@@ -80,19 +90,25 @@ const NO_TEXT: TokenSet = { tokens: new Int32Array(), groups: [] }
 
 /** Everything that computes, behind one door: lives in a worker thread, so that the network never waits for a step. */
 export class TrainingHost {
+  /** As training sees it, and as texts see it. */
   #engine!: Engine
+  #textEngine!: Engine
   #base!: BaseModel
   #tokenizer!: Tokenizer
   #data: Record<SplitName, TokenSet> = { train: NO_TEXT, valid: NO_TEXT, test: NO_TEXT }
   #options!: PrepareOptions
   #trainer!: Trainer
   #baseProgram: Promise<Program> | undefined
-  #nextToken: Promise<Program> | undefined
+  readonly #decoders = new Map<TextModel, Decoder>()
+  /** Texts being written, so that they can be cancelled. */
+  readonly #texts = new Map<number, AbortController>()
 
   /** Engine, base and tokenizer. */
   async load(options: LoadOptions): Promise<LoadReport> {
     const { engine, reason } = await selectEngine(options)
-    this.#engine = engine
+    const turns = createTurns(() => performance.now())
+    this.#engine = turns.share(engine, 'training')
+    this.#textEngine = turns.share(engine, 'text')
     this.#base = await loadBase(options.base)
     this.#tokenizer = await loadTokenizer(options.base)
     placeBase(engine, this.#base, options.baseDtype)
@@ -139,6 +155,11 @@ export class TrainingHost {
     return result
   }
 
+  /** A look at a few batches that the learning rate does not hear of. */
+  async validationLoss(maxBatches: number): Promise<number> {
+    return (await this.#trainer.evaluate(this.#data.valid, maxBatches)).loss
+  }
+
   /** The base alone, for comparison. */
   async evaluateBase(split: SplitName, maxBatches?: number): Promise<Evaluation> {
     const { batch, context } = this.#options
@@ -181,23 +202,55 @@ export class TrainingHost {
     return { ...decodeCheckpoint(bytes, path).extra }
   }
 
-  /** Calls `onText` with each piece of text as it is made. */
-  async generate(request: GenerateRequest, onText: (text: string) => void): Promise<void> {
-    const { mixture } = this.#options
-    const model = this.#base.config
-    const context = model.positions
-    this.#nextToken ??= this.#engine.compile(
-      nextTokenStep({ model, mixture, layout: this.#trainer.layout, context }),
-    )
-    const tokens = generate(
-      await this.#nextToken,
-      this.#tokenizer,
-      { ...model, experts: mixture.experts },
-      context,
-      request.prompt,
-      { ...request, random: stream(request.seed, 'generate') },
-    )
-    for await (const { text } of tokens) onText(text)
+  countTokens(text: string): number {
+    return this.#tokenizer.encode(text).length
+  }
+
+  /**
+   * Calls `onToken` with each token as it is made, all of them before this returns. Training goes on between tokens, so
+   * that a text may be ended by another model than began it.
+   * @param id - to cancel it by
+   */
+  async generate(
+    id: number,
+    request: GenerateRequest,
+    onToken: (token: GeneratedToken) => void | Promise<void>,
+  ): Promise<void> {
+    const controller = new AbortController()
+    this.#texts.set(id, controller)
+    let delivered: Promise<void> | undefined
+    try {
+      const tokens = generate(this.#decoder(request.model), this.#tokenizer, request.prompt, {
+        ...request,
+        random: stream(request.seed, 'generate'),
+        signal: controller.signal,
+      })
+      for await (const token of tokens) {
+        delivered = Promise.resolve(onToken(token))
+        delivered.catch(() => {
+          controller.abort() // whoever cannot hear it wants no more of it
+        })
+      }
+      await delivered
+    } finally {
+      this.#texts.delete(id)
+      // Each callback came with a port of its own.
+      ;(onToken as Partial<Comlink.ProxyMethods>)[Comlink.releaseProxy]?.()
+    }
+  }
+
+  cancel(id: number): void {
+    this.#texts.get(id)?.abort()
+  }
+
+  #decoder(model: TextModel): Decoder {
+    let decoder = this.#decoders.get(model)
+    if (decoder === undefined) {
+      const mixture = model === 'base' ? NO_EXPERTS : this.#options.mixture
+      decoder = createDecoder(this.#textEngine, this.#base.config, mixture)
+      this.#decoders.set(model, decoder)
+    }
+    return decoder
   }
 }
 

@@ -47,3 +47,13 @@ export function startTrainingWorker(): TrainingWorker {
     },
   }
 }
+
+/** Runs something that needs a worker for as long as it runs. @throws NodeError `WORKER_DIED` */
+export async function withTrainingWorker<T>(use: (training: Training) => Promise<T>): Promise<T> {
+  const worker = startTrainingWorker()
+  try {
+    return await Promise.race([use(worker.training), worker.died])
+  } finally {
+    await worker.stop()
+  }
+}

@@ -259,6 +259,7 @@ export interface Hello {
   version: number
   manifest: Uint8Array
   addresses: string[]
+  time?: number
 }
 
 export namespace Hello {
@@ -287,6 +288,11 @@ export namespace Hello {
               w.uint32(26)
               w.string(value)
             }
+          }
+
+          if (obj.time != null) {
+            w.uint32(32)
+            w.uint64Number(obj.time)
           }
 
           if (opts.lengthDelimited !== false) {
@@ -320,6 +326,10 @@ export namespace Hello {
                 }
 
                 obj.addresses.push(reader.string())
+                break
+              }
+              case 4: {
+                obj.time = reader.uint64Number()
                 break
               }
               default: {

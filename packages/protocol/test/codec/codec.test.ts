@@ -123,13 +123,16 @@ describe('float16', () => {
   })
 })
 
-describe('int8', () => {
+describe.each([
+  ['int8', 127],
+  ['int4', 7],
+] as const)('%s', (name, top) => {
   it('is wrong by at most one scale step of the block that a value stands in', () => {
     // Near the smallest float a scale has no bits left to be exact with; nothing of ours is that small.
     const usual = vectors().map((values) => values.map((value) => (Math.abs(value) < 1e-30 ? 0 : value)))
     holds([usual, fc.nat()], (values, seed) => {
-      const back = roundTrip('int8', values, seed)
-      const steps = peaks(values).map((peak) => peak / 127)
+      const back = roundTrip(name, values, seed)
+      const steps = peaks(values).map((peak) => peak / top)
       values.forEach((value, i) => {
         expect(Math.abs(back[i]! - value)).toBeLessThanOrEqual(steps[Math.floor(i / BLOCK)]! * (1 + 1e-5))
       })
@@ -138,7 +141,7 @@ describe('int8', () => {
 
   it('keeps the largest value of a block, so that nothing is clipped', () => {
     const values = Float32Array.of(0.1, -3, 2.5, ...randomVector(125, 6), 1e-3, 7)
-    const back = roundTrip('int8', values)
+    const back = roundTrip(name, values)
     expect(back[1]).toBeCloseTo(-3, 5)
     expect(back[129]).toBeCloseTo(7, 5)
   })
@@ -146,7 +149,7 @@ describe('int8', () => {
   it('gives each block a scale of its own: a large value spoils its neighbours only', () => {
     const values = new Float32Array(2 * BLOCK + 40).fill(0.001)
     values[0] = 1000
-    const back = roundTrip('int8', values)
+    const back = roundTrip(name, values)
     for (const value of back.subarray(BLOCK)) expect(value).toBeCloseTo(0.001, 8)
   })
 
@@ -155,18 +158,18 @@ describe('int8', () => {
     const sum = new Float64Array(values.length)
     const draws = 2000
     for (let seed = 0; seed < draws; seed++)
-      roundTrip('int8', values, seed).forEach((value, i) => (sum[i]! += value))
+      roundTrip(name, values, seed).forEach((value, i) => (sum[i]! += value))
     // A draw is off by at most one step: its deviation is half a step at most. Six deviations of the mean, for 273 values.
-    const tolerance = (6 * 0.5) / 127 / Math.sqrt(draws)
+    const tolerance = (6 * 0.5) / top / Math.sqrt(draws)
     values.forEach((value, i) => {
       expect(Math.abs(sum[i]! / draws - value)).toBeLessThan(tolerance)
     })
   })
 
   it('rounds values between two levels up as often as they are nearer to the upper one', () => {
-    const values = Float32Array.of(127, ...new Float32Array(100).fill(3.25))
-    const up = [...roundTrip('int8', values)].filter((value) => value === 4).length
-    const down = [...roundTrip('int8', values)].filter((value) => value === 3).length
+    const values = Float32Array.of(top, ...new Float32Array(100).fill(3.25))
+    const up = [...roundTrip(name, values)].filter((value) => value === 4).length
+    const down = [...roundTrip(name, values)].filter((value) => value === 3).length
     expect(up + down).toBe(100)
     expect(up).toBeGreaterThan(10)
     expect(up).toBeLessThan(45)
@@ -175,31 +178,46 @@ describe('int8', () => {
   it('reads a block of zeros as zeros, whatever is drawn', () => {
     const values = new Float32Array(BLOCK + 5)
     values[BLOCK + 1] = 1
-    expect(
-      CODECS.int8
-        .decode(
-          CODECS.int8.encode(values, () => 0.999),
-          BLOCK + 5,
-        )
-        .subarray(0, BLOCK),
-    ).toEqual(new Float32Array(BLOCK))
+    const bytes = CODECS[name].encode(values, () => 0.999)
+    expect(CODECS[name].decode(bytes, BLOCK + 5).subarray(0, BLOCK)).toEqual(new Float32Array(BLOCK))
   })
 
   it('never draws for a value that is a level already', () => {
-    const values = Float32Array.of(127, -127, 0, 64, -1)
+    const values = Float32Array.of(top, -top, 0, 5, -1)
     for (const drawn of [0, 0.5, 0.999]) {
-      expect(
-        CODECS.int8.decode(
-          CODECS.int8.encode(values, () => drawn),
-          5,
-        ),
-      ).toEqual(values)
+      const bytes = CODECS[name].encode(values, () => drawn)
+      expect(CODECS[name].decode(bytes, 5)).toEqual(values)
     }
   })
 
+  it('writes what is not finite down as a scale that is refused, wherever in a block it stands', () => {
+    holds([fc.nat(299), fc.constantFrom(NaN, Infinity, -Infinity)], (at, bad) => {
+      const values = randomVector(300, 9)
+      values[at] = bad
+      const bytes = CODECS[name].encode(values, seeded(1))
+      const index = BLOCK * Math.floor(at / BLOCK)
+      expect(thrown(() => CODECS[name].decode(bytes, 300))).toEqual({ code: 'PAYLOAD_NON_FINITE', index })
+    })
+  })
+})
+
+describe('int8', () => {
   it('puts the scales in front, float32 little-endian, one for each block', () => {
     const bytes = CODECS.int8.encode(Float32Array.of(254, -254, 2), seeded(1))
     expect(bytes).toEqual(Uint8Array.of(0, 0, 0, 0x40, 127, 0x81, 1))
+  })
+})
+
+describe('int4', () => {
+  it('puts the scales in front, and two levels in a byte, the first in the lower half', () => {
+    const bytes = CODECS.int4.encode(Float32Array.of(14, -14, 2, 0, -2), seeded(1))
+    expect(bytes).toEqual(Uint8Array.of(0, 0, 0, 0x40, 0x97, 0x01, 0x0f))
+  })
+
+  it('refuses a half that is left over and not 0', () => {
+    const bytes = Uint8Array.of(0, 0, 0, 0x40, 0x97, 0x11)
+    expect(CODECS.int4.decode(bytes, 4)).toEqual(Float32Array.of(14, -14, 2, 2))
+    expect(thrown(() => CODECS.int4.decode(bytes, 3)).code).toBe('PAYLOAD_MALFORMED')
   })
 })
 
@@ -220,6 +238,9 @@ describe('requireFinite', () => {
     ['float16', Uint8Array.of(0, 0x7c)],
     ['int8', Uint8Array.of(0, 0, 0xc0, 0x7f, 1)],
     ['int8', Uint8Array.of(0, 0, 0x80, 0x7f, 1)],
+    ['int8', Uint8Array.of(0, 0, 0x7f, 0x7f, 127)],
+    ['int4', Uint8Array.of(0, 0, 0xc0, 0x7f, 1)],
+    ['int4', Uint8Array.of(0, 0, 0x7f, 0x7f, 7)],
   ] as const)('catches what %s can be made to decode to', (name, bytes) => {
     expect(thrown(() => requireFinite(CODECS[name].decode(bytes, 1)))).toEqual({
       code: 'PAYLOAD_NON_FINITE',

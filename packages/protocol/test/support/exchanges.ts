@@ -1,5 +1,6 @@
 import type { ProtocolError } from '../../src/errors.ts'
 import { createExchange, type Exchange, type Holdings } from '../../src/exchange.ts'
+import type { RefusalReason } from '../../src/gossip.ts'
 import type { Manifest } from '../../src/manifest.ts'
 import { MANIFEST } from './federation.ts'
 import type { MemoryNetwork } from './memory-network.ts'
@@ -12,6 +13,7 @@ export interface Party {
   readonly admitted: { readonly peer: string; readonly addresses: readonly string[] }[]
   readonly refused: { readonly peer: string; readonly error: ProtocolError }[]
   readonly traffic: string[]
+  readonly offences: { readonly peer: string; readonly reason: RefusalReason }[]
 }
 
 export interface PartyOptions {
@@ -37,6 +39,7 @@ export async function startParty(
   const admitted: Party['admitted'] = []
   const refused: Party['refused'] = []
   const traffic: string[] = []
+  const offences: Party['offences'] = []
   const exchange = createExchange({
     wire: network.wire(name),
     clock,
@@ -46,7 +49,8 @@ export async function startParty(
     onTraffic: (kind, direction, bytes) => traffic.push(`${kind} ${direction} ${bytes}`),
     onAdmitted: (peer, theirs) => admitted.push({ peer, addresses: theirs }),
     onRefused: (peer, error) => refused.push({ peer, error }),
+    onOffence: (peer, reason) => offences.push({ peer, reason }),
   })
   await exchange.start()
-  return { name, exchange, admitted, refused, traffic }
+  return { name, exchange, admitted, refused, traffic, offences }
 }

@@ -5,7 +5,7 @@ import {
   type SignedAnnouncement,
   signAnnouncement,
 } from '../../src/announcement.ts'
-import { CODECS, type CodecName } from '../../src/codec/codec.ts'
+import { type CodecChoice, codecOf, type CodecName } from '../../src/codec/codec.ts'
 import { type Manifest, manifestHash, PROTOCOL_VERSION } from '../../src/manifest.ts'
 import type { Signer } from '../../src/wire.ts'
 
@@ -23,12 +23,18 @@ export const MANIFEST: Manifest = {
   routerSteps: 10,
   schedule: { kind: 'cosine', rate: 0.002, rounds: 20 },
   codec: { values: 'int8' },
+  robust: false,
 }
 
-export const manifestFor = (parameters: number, values: CodecName): Manifest => ({
+export const manifestFor = (
+  parameters: number,
+  codec: CodecName | CodecChoice,
+  robust = false,
+): Manifest => ({
   ...MANIFEST,
   parameters,
-  codec: { values },
+  codec: typeof codec === 'string' ? { values: codec } : { ...codec },
+  robust,
 })
 
 export const federationBytes = (manifest: Manifest): Uint8Array =>
@@ -59,7 +65,7 @@ export function announcementOf(
     epoch: 1_767_225_600,
     sequence: 1,
     round: 1,
-    length: CODECS[manifest.codec.values].byteLength(manifest.parameters),
+    length: codecOf(manifest.codec).byteLength(manifest.parameters),
     payloadHash: new Uint8Array(32).fill(1),
     copyHash: new Uint8Array(32).fill(2),
     degree: 0,

@@ -1,4 +1,4 @@
-import { CODECS, type CodecName } from '../../src/codec/codec.ts'
+import { type CodecChoice, type CodecName, CODECS } from '../../src/codec/codec.ts'
 import type { ProtocolError } from '../../src/errors.ts'
 import { createExchange, type Exchange, type Holdings } from '../../src/exchange.ts'
 import { announcementTopic, createGossip, type Gossip, type RefusalReason } from '../../src/gossip.ts'
@@ -22,9 +22,13 @@ export interface World {
   readonly pubsub: MemoryPubsub
 }
 
-export function createWorld(codec: CodecName = 'float32', parameters = 64): World {
+export function createWorld(
+  codec: CodecName | CodecChoice = 'float32',
+  parameters = 64,
+  robust = false,
+): World {
   const network = new MemoryNetwork()
-  const manifest = manifestFor(parameters, codec)
+  const manifest = manifestFor(parameters, codec, robust)
   return {
     manifest,
     initial: randomVector(parameters, 1, 0.1),
@@ -39,6 +43,7 @@ export interface PeerOptions {
   readonly restored?: OwnState | undefined
   readonly clock?: Clock | undefined
   readonly signer?: Signer | undefined
+  admits?(author: string): boolean
   /** Replaces what happens when the peer writes its state. */
   persist?(state: OwnState): Promise<void>
   /** What a liar serves instead of what it holds. */
@@ -84,6 +89,7 @@ export async function startPeer(world: World, name: string, options: PeerOptions
     onTraffic: () => undefined,
     onAdmitted: (peer) => diary.push(`admitted ${peer}`),
     onRefused: (peer, error) => refusedPeers.push({ peer, error }),
+    onOffence: (peer, reason) => refusals.push({ reason, peer }),
   })
   const gossip: Gossip = createGossip({
     manifest,
@@ -104,6 +110,7 @@ export async function startPeer(world: World, name: string, options: PeerOptions
       return seeded(hashCode(`${name}/${purpose}`) + counter)
     },
     restored: options.restored,
+    ...(options.admits === undefined ? {} : { admits: options.admits }),
     persist: async (state) => {
       diary.push('persist')
       await options.persist?.(state)

@@ -5,6 +5,7 @@ import type { OnnxBuilder } from './builder.ts'
  * nodes by what they need, not by what they leave in memory.
  */
 export function intsAfter(onnx: OnnxBuilder, values: readonly number[], tensors: readonly string[]): string {
+  if (!onnx.dialect.size) return onnx.ints(values)
   return tensors.reduce((known, tensor) => {
     const nothing = onnx.op('Mul', [onnx.op('Size', [tensor]), onnx.ints([0])]) // [1]
     return onnx.op('Add', [known, nothing])

@@ -25,13 +25,43 @@ export interface OpOptions {
   readonly contrib?: boolean
 }
 
+/** What an execution provider can do of what lowerings like to use. Without it they say the same in other operators. */
+export interface Dialect {
+  /** `com.microsoft.FusedMatMul`: products of transposed operands, scaled. */
+  readonly fusedMatMul: boolean
+  readonly logSoftmax: boolean
+  /** `com.microsoft.RotaryEmbedding` and `QuickGelu`, `SimplifiedLayerNormalization`. */
+  readonly llama: boolean
+  /** Outputs of one Split. */
+  readonly splitOutputs: number
+  /** Whether the Size of a tensor can be asked for without moving the tensor. */
+  readonly size: boolean
+  /** Frozen matrices in float16 and int8. */
+  readonly storage: boolean
+}
+
+/** The CPU providers, native and wasm, do everything. */
+export const CPU_DIALECT: Dialect = {
+  fusedMatMul: true,
+  logSoftmax: true,
+  llama: true,
+  splitOutputs: Infinity,
+  size: true,
+  storage: true,
+}
+
 /** Collects ONNX nodes under fresh names; constants are shared by value. */
 export class OnnxBuilder {
+  readonly dialect: Dialect
   readonly #nodes: NodeProto[] = []
   readonly #initializers = new Map<string, TensorProto>()
   readonly #inputs: { name: string; spec: InputSpec }[] = []
   readonly #outputs: { name: string; spec: TensorSpec }[] = []
   #next = 0
+
+  constructor(dialect: Dialect = CPU_DIALECT) {
+    this.dialect = dialect
+  }
 
   /** Adds one node and returns the name of its first output. */
   op(opType: string, inputs: readonly string[], options: OpOptions = {}): string {

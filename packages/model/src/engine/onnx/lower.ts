@@ -1,6 +1,6 @@
 import type { Graph, Node, Value } from '../graph.ts'
 import { intsAfter } from './after.ts'
-import { OnnxBuilder } from './builder.ts'
+import { CPU_DIALECT, type Dialect, OnnxBuilder } from './builder.ts'
 import { KERNELS } from './kernels.ts'
 
 export interface OnnxModel {
@@ -12,8 +12,8 @@ export interface OnnxModel {
 }
 
 /** Turns a graph of kernels into an ONNX model whose inputs and outputs carry the graph's own names. */
-export function lower(name: string, graph: Graph): OnnxModel {
-  const onnx = new OnnxBuilder()
+export function lower(name: string, graph: Graph, dialect: Dialect = CPU_DIALECT): OnnxModel {
+  const onnx = new OnnxBuilder(dialect)
   const names = new Map<Value, string>()
   const used = usedValues(graph)
 

@@ -7,6 +7,7 @@ import { intsAfter } from './after.ts'
 import { ONNX_TYPE, type OnnxBuilder } from './builder.ts'
 import { type FrozenMatrix, frozenMatrix, frozenRows, product } from './frozen-matrix.ts'
 import type { Kernel, LowerContext } from './kernel.ts'
+import { logSoftmax, type MatMulOptions, matMul, rmsNorm, rotary, silu, split } from './spelled-out.ts'
 
 /**
  * A product with so few columns (LoRA's rank) is two to four times faster with its right operand upright, or, where the
@@ -80,11 +81,7 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
 
   'comigs.RmsNorm': {
     shape: ({ x }) => ({ outputs: [float(x!.shape), float([x!.shape[0]!, 1])] }),
-    lower: (onnx, c) =>
-      onnx.ops('SimplifiedLayerNormalization', [c.name('x'), c.name('gain')], {
-        attrs: { axis: -1, epsilon: { float: c.attrs['epsilon'] as number } },
-        outputs: 2,
-      }),
+    lower: (onnx, c) => rmsNorm(onnx, c.name('x'), c.name('gain'), c.attrs['epsilon'] as number),
   },
 
   'comigs.RmsNormGrad': {
@@ -119,14 +116,15 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
   'comigs.Rotary': {
     shape: ({ x }) => ({ outputs: [float(x!.shape)] }),
     lower: (onnx, c) => {
-      const { batch: B } = c.attrs as unknown as RotaryShape
+      const { batch, heads } = c.attrs as unknown as RotaryShape
       const [N, width] = c.value('x').shape as [number, number]
-      const bySequence = onnx.op('Reshape', [c.name('x'), onnx.ints([B, N / B, width])])
-      const turned = onnx.op('RotaryEmbedding', [bySequence, onnx.ints([0]), c.name('cos'), c.name('sin')], {
-        contrib: true,
-        attrs: { interleaved: 0 },
-      })
-      return [onnx.op('Reshape', [turned, onnx.ints([N, width])])]
+      const shape = [batch, N / batch, heads, width / heads] as const
+      return [
+        onnx.op('Reshape', [
+          rotary(onnx, c.name('x'), c.name('cos'), c.name('sin'), shape),
+          onnx.ints([N, width]),
+        ]),
+      ]
     },
   },
 
@@ -138,7 +136,7 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
     lower: (onnx, c) => {
       const dims = attentionDims(c.value('qkv').shape, c.attrs as unknown as AttentionShape)
       const [q, k, v] = splitHeads(onnx, c.name('qkv'), dims)
-      const scores = matmul(onnx, q!, k!, { transB: 1, alpha: { float: 1 / Math.sqrt(dims.D) } })
+      const scores = byHeads(onnx, q!, k!, { transposeB: true, alpha: 1 / Math.sqrt(dims.D) })
       const mask = onnx.floats(`causal mask of ${dims.T}`, [dims.T, dims.T], causalMaskValues(dims.T))
       const probs = onnx.op('Softmax', [onnx.op('Add', [scores, mask])], { attrs: { axis: -1 } })
       return [mergeHeads(onnx, onnx.op('MatMul', [probs, v!]), dims, dims.H), probs]
@@ -154,8 +152,8 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       const probs = c.name('probs')
       const byHead = onnx.op('Reshape', [c.name('dy'), onnx.ints([B, T, H, D])])
       const dOut = onnx.op('Transpose', [byHead], { attrs: { perm: [2, 0, 1, 3] } }) // [H, B, T, D]
-      const dV = matmul(onnx, probs, dOut, { transA: 1 })
-      const dProbs = matmul(onnx, dOut, v!, { transB: 1 })
+      const dV = byHeads(onnx, probs, dOut, { transposeA: true })
+      const dProbs = byHeads(onnx, dOut, v!, { transposeB: true })
       const product = onnx.op('Reshape', [
         onnx.op('Mul', [c.name('dy'), c.name('out')]),
         onnx.ints([B, T, H, D]),
@@ -163,9 +161,9 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       const sums = onnx.op('ReduceSum', [product, onnx.ints([3])], { attrs: { keepdims: 1 } })
       const rows = onnx.op('Transpose', [sums], { attrs: { perm: [2, 0, 1, 3] } }) // [H, B, T, 1]
       const dScores = onnx.op('Mul', [probs, onnx.op('Sub', [dProbs, rows])])
-      const alpha = { float: 1 / Math.sqrt(D) }
-      const dQ = matmul(onnx, dScores, k!, { alpha })
-      const dK = matmul(onnx, dScores, q!, { transA: 1, alpha })
+      const alpha = 1 / Math.sqrt(D)
+      const dQ = byHeads(onnx, dScores, k!, { alpha })
+      const dK = byHeads(onnx, dScores, q!, { transposeA: true, alpha })
       const grouped = (x: string) =>
         H === K
           ? x
@@ -196,9 +194,7 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
     lower: (onnx, c) => {
       const [rows, width] = c.node.outputs[0]!.shape as [number, number]
       const zeros = onnx.op('Expand', [onnx.float(0), onnx.ints([rows, width])])
-      const ids = onnx.op('Cast', [c.name('ids')], { attrs: { to: ONNX_TYPE.int64 } })
-      const index = onnx.op('Unsqueeze', [ids, onnx.ints([1])])
-      return [onnx.op('ScatterND', [zeros, index, c.name('dy')], { attrs: { reduction: 'add' } })]
+      return [addToRows(onnx, zeros, c.name('ids'), c.name('dy'))]
     },
   },
 
@@ -288,10 +284,7 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
       dW = onnx.op('Gemm', operands, { attrs: { transA: 1 } })
     }
   }
-  if (gradW) {
-    const index = column(onnx.op('Cast', [c.name('targets')], { attrs: { to: ONNX_TYPE.int64 } }))
-    dW = onnx.op('ScatterND', [dW, index, onnx.op('Neg', [weightedX])], { attrs: { reduction: 'add' } })
-  }
+  if (gradW) dW = addToRows(onnx, dW, c.name('targets'), onnx.op('Neg', [weightedX]))
   return [
     onnx.op('Neg', [loss]),
     dX.length > 1 ? onnx.op('Concat', dX, { attrs: { axis: 0 } }) : (dX[0] ?? ''),
@@ -301,7 +294,7 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
 
 /** @returns log softmax(logits)[target], `[R, 1]` */
 function likelihood(onnx: OnnxBuilder, logits: string, target: string) {
-  const logProbs = onnx.op('LogSoftmax', [logits], { attrs: { axis: -1 } })
+  const logProbs = logSoftmax(onnx, logits)
   return { logLikelihood: onnx.op('GatherElements', [logProbs, target], { attrs: { axis: 1 } }), probs: '' }
 }
 
@@ -320,12 +313,15 @@ function likelihoodAndProbs(onnx: OnnxBuilder, logits: string, target: string) {
   return { logLikelihood, probs }
 }
 
-const float = (shape: readonly number[]): TensorSpec => ({ shape, dtype: 'float32' })
-
-/** x sigmoid(x) */
-function silu(onnx: OnnxBuilder, x: string): string {
-  return onnx.op('QuickGelu', [x], { contrib: true, attrs: { alpha: { float: 1 } } })
+/** table[ids_i] += rows_i */
+function addToRows(onnx: OnnxBuilder, table: string, ids: string, rows: string): string {
+  // In this order: WebGPU does not unsqueeze int64.
+  const column = onnx.op('Unsqueeze', [ids, onnx.ints([1])])
+  const index = onnx.op('Cast', [column], { attrs: { to: ONNX_TYPE.int64 } })
+  return onnx.op('ScatterND', [table, index, rows], { attrs: { reduction: 'add' } })
 }
+
+const float = (shape: readonly number[]): TensorSpec => ({ shape, dtype: 'float32' })
 
 // B batch, T tokens, H heads of queries, K of keys and values, D width of a head.
 function attentionDims(qkv: readonly number[], { batch: B, heads: H, kvHeads: K }: AttentionShape) {
@@ -337,7 +333,7 @@ type AttentionDims = ReturnType<typeof attentionDims>
 function splitHeads(onnx: OnnxBuilder, qkv: string, { B, T, H, K, D }: AttentionDims): string[] {
   const byHead = onnx.op('Reshape', [qkv, onnx.ints([B, T, H + 2 * K, D])])
   const headFirst = onnx.op('Transpose', [byHead], { attrs: { perm: [2, 0, 1, 3] } }) // [H + 2 K, B, T, D]
-  const [q, k, v] = onnx.ops('Split', [headFirst, onnx.ints([H, K, K])], { attrs: { axis: 0 }, outputs: 3 })
+  const [q, k, v] = split(onnx, headFirst, [H, K, K], 0)
   if (H === K) return [q!, k!, v!]
   // Each head of keys once for every head of queries that it serves.
   const serving = onnx.ints(Array.from({ length: H }, (_, head) => Math.floor((head * K) / H)))
@@ -350,11 +346,7 @@ function mergeHeads(onnx: OnnxBuilder, x: string, { B, T, D }: AttentionDims, he
   return onnx.op('Reshape', [tokenFirst, onnx.ints([B * T, heads * D])])
 }
 
-function matmul(
-  onnx: OnnxBuilder,
-  a: string,
-  b: string,
-  attrs: Readonly<Record<string, number | { readonly float: number }>>,
-): string {
-  return onnx.op('FusedMatMul', [a, b], { contrib: true, attrs })
+/** Product of `[H, B, ., .]` arrays. */
+function byHeads(onnx: OnnxBuilder, a: string, b: string, options: Omit<MatMulOptions, 'rank'>): string {
+  return matMul(onnx, a, b, { rank: 4, ...options })
 }

@@ -2,6 +2,7 @@ import { backend_util, slice_util, util } from '@tensorflow/tfjs-core'
 import { type DType, sizeOf, type TensorSpec, type Value } from '../graph.ts'
 import { ONNX_TYPE, type OnnxBuilder } from './builder.ts'
 import type { Attrs, Inputs, Kernel, LowerContext } from './kernel.ts'
+import { logSoftmax, matMul, split } from './spelled-out.ts'
 
 /** tfjs's own kernels, lowered to ONNX operators one for one wherever there is one. */
 export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
@@ -77,11 +78,10 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
       return one([...batch, m, n].slice(-rank), a!.dtype)
     },
     lower: (onnx, c) => {
-      const operands = [c.name('a'), c.name('b')]
-      if (c.attrs['transposeA'] !== true && c.attrs['transposeB'] !== true)
-        return [onnx.op('MatMul', operands)]
-      const attrs = { transA: Number(c.attrs['transposeA'] ?? 0), transB: Number(c.attrs['transposeB'] ?? 0) }
-      return [onnx.op('FusedMatMul', operands, { contrib: true, attrs })]
+      const transposeA = c.attrs['transposeA'] === true
+      const transposeB = c.attrs['transposeB'] === true
+      const rank = c.value('a').shape.length // tfjs gives both operands the same rank
+      return [matMul(onnx, c.name('a'), c.name('b'), { rank, transposeA, transposeB })]
     },
   },
   Softmax: {
@@ -92,9 +92,7 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
   },
   LogSoftmax: {
     shape: ({ logits }) => like(logits!),
-    lower: (onnx, c) => [
-      onnx.op('LogSoftmax', [c.name('logits')], { attrs: { axis: c.attrs['axis'] as number } }),
-    ],
+    lower: (onnx, c) => [logSoftmax(onnx, c.name('logits'))], // tfjs has it over the last axis only
   },
   Sum: reduction('ReduceSum', 'axis'),
   Mean: meanReduction(),
@@ -161,8 +159,8 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
     },
     lower: (onnx, c) => {
       const axis = positive(c.attrs['axis'] as number, c.value('value').shape.length)
-      const outputs = c.node.outputs.length
-      const parts = onnx.ops('Split', [c.name('value')], { outputs, attrs: { axis, num_outputs: outputs } })
+      const sizes = c.node.outputs.map(() => 1)
+      const parts = split(onnx, c.name('value'), sizes, axis)
       return parts.map((part) => onnx.op('Squeeze', [part, onnx.ints([axis])]))
     },
   },
@@ -180,7 +178,7 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
       const x = c.value('x')
       const axis = positive(c.attrs['axis'] as number, x.shape.length)
       const sizes = splitSizes(x, c.attrs['numOrSizeSplits'], axis)
-      return onnx.ops('Split', [c.name('x'), onnx.ints(sizes)], { outputs: sizes.length, attrs: { axis } })
+      return split(onnx, c.name('x'), sizes, axis)
     },
   },
   GatherV2: {

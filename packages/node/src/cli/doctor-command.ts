@@ -1,0 +1,67 @@
+import type { Command } from 'commander'
+import pc from 'picocolors'
+import { resolveBase } from '../base-folder.ts'
+import { type DoctorConfig, examine, type Finding } from '../doctor.ts'
+import { EXIT } from '../errors.ts'
+import { downloadBar, print, printJson } from './output.ts'
+import { list, option, shared } from './options.ts'
+
+interface Flags extends Omit<DoctorConfig, 'data' | 'bootstrap'> {
+  readonly bootstrap?: string[]
+  readonly data?: string[]
+  readonly json?: boolean
+}
+
+const MARKS: Readonly<Record<Finding['status'], string>> = {
+  ok: pc.green('ok  '),
+  warn: pc.yellow('warn'),
+  fail: pc.red('FAIL'),
+  skipped: pc.dim('-   '),
+}
+
+/** `comigs-peer doctor`: what stands between this machine and training with others. */
+export function addDoctorCommand(program: Command): void {
+  program
+    .command('doctor')
+    .description(
+      'Check state, engine, text, base, memory and the way to a bootstrap peer; say what to change.',
+    )
+    .addOption(option('--bootstrap <address...>', 'peers to join through').argParser(list))
+    .addOption(option('--federation <hash>', 'the federation that is meant'))
+    .addOption(option('--psk <file>', "a private federation's key"))
+    .addOption(option('--allow <peer...>', 'ids of peers, or files of them').argParser(list))
+    .addOption(option('--data <path...>', 'your text').argParser(list))
+    .addOption(shared.state())
+    .addOption(shared.base())
+    .addOption(shared.context())
+    .addOption(shared.engine())
+    .addOption(shared.threads())
+    .addOption(shared.json())
+    .addHelpText(
+      'after',
+      '\nExits with what a peer would exit with at the first failure; 0 with warnings only.\n\nExample:\n  comigs-peer doctor --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo... --data ~/notes',
+    )
+    .action(async (flags: Flags) => {
+      let exitCode: number = EXIT.ok
+      const config: DoctorConfig = {
+        ...flags,
+        bootstrap: flags.bootstrap ?? [],
+        federation: flags.federation,
+        psk: flags.psk,
+        allow: flags.allow,
+        base: await resolveBase(flags.base, downloadBar),
+        data: flags.data === undefined ? undefined : { data: flags.data },
+      }
+      for await (const finding of examine(config)) {
+        if (exitCode === EXIT.ok) exitCode = finding.exitCode ?? EXIT.ok
+        if (flags.json === true) printJson(finding)
+        else for (const line of describe(finding)) print(line)
+      }
+      process.exitCode = exitCode
+    })
+}
+
+function describe({ check, status, found, advice }: Finding): string[] {
+  const line = `${MARKS[status]}  ${check.padEnd(12)}  ${found}`
+  return advice === undefined ? [line] : [line, `${' '.repeat(20)}${pc.bold(advice)}`]
+}

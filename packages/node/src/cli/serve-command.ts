@@ -1,0 +1,79 @@
+import type { BaseDtype } from '@comigs/model'
+import type { Command } from 'commander'
+import { resolveBase } from '../base-folder.ts'
+import { startHttp } from '../http/server.ts'
+import { countTexts, createMetrics } from '../metrics.ts'
+import { loadPersonalModel } from '../text/personal-model.ts'
+import { createTextService } from '../text/text-service.ts'
+import { type Training, withTrainingWorker } from '../training/training-worker.ts'
+import { VERSION } from '../version.ts'
+import { type HttpFlags, httpOptions, shared } from './options.ts'
+import { downloadBar, print, printJson } from './output.ts'
+import { stopSignal } from './stop-signal.ts'
+
+interface Flags extends HttpFlags {
+  readonly state: string
+  readonly base?: string
+  readonly baseDtype: BaseDtype
+  readonly engine: 'auto'
+  readonly threads: number
+  readonly json?: boolean
+}
+
+/** `comigs-peer serve`: the personal model in a state folder over HTTP, without a peer. */
+export function addServeCommand(program: Command): void {
+  const command = program
+    .command('serve')
+    .description("Serve the personal model in a state folder over OpenAI's HTTP interface, without training.")
+    .addOption(shared.state())
+    .addOption(shared.base())
+    .addOption(shared.baseDtype())
+    .addOption(shared.engine())
+    .addOption(shared.threads())
+  for (const one of httpOptions()) command.addOption(one)
+  command
+    .addOption(shared.json())
+    .addHelpText('after', '\nExample:\n  comigs-peer serve --state .comigs --http 8000')
+    .action((flags: Flags) => withTrainingWorker((training) => serve(flags, training, stopSignal())))
+}
+
+async function serve(flags: Flags, training: Training, stop: AbortSignal): Promise<void> {
+  const base = await resolveBase(flags.base, downloadBar)
+  const model = await loadPersonalModel(training, { ...flags, base })
+  const metrics = createMetrics()
+  const { federation, round, engine, device, reason } = model
+  metrics.info.set(
+    { version: VERSION, engine, federation: federation.hash.slice(0, 16), strategy: 'serve' },
+    1,
+  )
+  metrics.round.set(round)
+  const http = await startHttp({
+    ...flags.http,
+    names: flags.httpNames ?? [],
+    token: flags.httpToken,
+    metrics: () => metrics.registry.metrics(),
+    ready: () => true,
+    status: () => ({
+      version: VERSION,
+      phase: 'serving',
+      engine: { name: engine, device, reason },
+      federation,
+      experts: model.experts,
+      round,
+    }),
+    text: createTextService({
+      training,
+      positions: model.model.positions,
+      onEnd: countTexts(metrics),
+    }),
+    onRefused: (why) => {
+      metrics.httpRefusals.inc({ reason: why })
+    },
+  })
+  if (flags.json === true) printJson({ event: 'serving', http: http.url, round, federation })
+  else print(`serving     ${http.url}/v1 (as of round ${round}; ctrl-C stops)`)
+  await new Promise<void>((resolve) => {
+    stop.addEventListener('abort', () => resolve())
+  })
+  await http.stop()
+}

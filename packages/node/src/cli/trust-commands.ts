@@ -1,0 +1,32 @@
+import { peerIdFromPrivateKey } from '@libp2p/peer-id'
+import type { Command } from 'commander'
+import { makeKey } from '../host/admission.ts'
+import { openStateDirectory } from '../state/state-directory.ts'
+import { print } from './output.ts'
+import { shared } from './options.ts'
+
+/** `comigs-peer psk` and `comigs-peer id`: what a private federation is made of. */
+export function addTrustCommands(program: Command): void {
+  program
+    .command('psk')
+    .description('Make a key for a private federation: whoever has it can join, nobody else can.')
+    .addHelpText(
+      'after',
+      '\nExample:\n  (umask 077; comigs-peer psk > swarm.key)\n  comigs-peer --psk swarm.key --data <your text>',
+    )
+    .action(() => {
+      process.stdout.write(makeKey())
+    })
+  program
+    .command('id')
+    .description("Print a peer's id, for the --allow lists of others; makes its key where there is none.")
+    .addOption(shared.state())
+    .action(async ({ state: folder }: { readonly state: string }) => {
+      const state = await openStateDirectory(folder)
+      try {
+        print(peerIdFromPrivateKey(await state.key()).toString())
+      } finally {
+        await state.release()
+      }
+    })
+}
