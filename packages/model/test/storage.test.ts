@@ -12,7 +12,7 @@ import { type BaseDtype, placeBase } from '../src/trainer.ts'
 import { floats, normal, randomInts } from './helpers/arrays.ts'
 import { expectClose, expectSame } from './helpers/compare.ts'
 import { compiled, freshEngine } from './helpers/engines.ts'
-import { baseOf, mixtureOf, shapeOf, TINY, TINY_LLAMA, tinyBase } from './helpers/models.ts'
+import { baseOf, GPT2_SMALL, mixtureOf, shapeOf, TINY, TINY_LLAMA, tinyBase } from './helpers/models.ts'
 import { nextTokenStep } from './helpers/next-token.ts'
 import { fc } from './helpers/properties.ts'
 import { refusal } from './helpers/refusals.ts'
@@ -224,6 +224,26 @@ function expectEqual(actual: Measured, expected: Measured): void {
     expectClose(actual.gradients[i]!.values, values, { relative: 5e-5 }, name)
 }
 
+describe('a base whose files are in float16', () => {
+  const bytes = async (config: ModelConfig, dtype: BaseDtype, bits: 16 | 32 = 16) => {
+    const engine = await freshEngine('onnx')
+    const arrays = [{ name: 'wte.weight', ...normal('matrix', [2, 3]) }]
+    placeBase(engine, { ...baseOf(config, arrays), bits }, dtype)
+    return engine.memoryBytes()
+  }
+
+  it('stays in float16 by itself where that saves much, and only there', async () => {
+    expect(await bytes(GPT2_SMALL, 'auto')).toBe(12)
+    expect(await bytes(TINY, 'auto')).toBe(24)
+    expect(await bytes(GPT2_SMALL, 'auto', 32)).toBe(24)
+  })
+
+  it('is kept as one asks', async () => {
+    expect(await bytes(GPT2_SMALL, 'float32')).toBe(24)
+    expect(await bytes(TINY, 'float16')).toBe(12)
+  })
+})
+
 describe.each(MODELS)('a base of the family of %s', (_, model) => {
   it.each(['float32', 'float16', 'int8'] as const)(
     'in %s gives on onnx what the numbers that it stands for give on cpu',
@@ -241,7 +261,7 @@ describe.each(MODELS)('a base of the family of %s', (_, model) => {
     }))
     const [exact, kept] = [
       await measured('onnx', model, 'float32', baseOf(model, halved)),
-      await measured('onnx', model, 'auto', { ...baseOf(model, halved), bits: 16 }),
+      await measured('onnx', model, 'float16', baseOf(model, halved)),
     ]
     expectSame(kept.loss, exact.loss)
     expectSame(kept.logits, exact.logits)

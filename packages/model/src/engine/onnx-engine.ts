@@ -22,8 +22,7 @@ export interface OnnxRuntime {
   /** In words. */
   readonly device: string
   readonly ort: OrtLibrary
-  /** For a step that reads so many numbers. */
-  session(numbers: number): InferenceSession.SessionOptions
+  session(step: { readonly isLarge: boolean }): InferenceSession.SessionOptions
   readonly dialect: Dialect
   /**
    * Where the arrays that a step writes go. `twin`: into an array that is handed over with the run and then changes
@@ -46,7 +45,7 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
   const { ort } = runtime
   const slots = new Map<string, Slot>()
   const programs = new Set<Program>()
-  const carrier = createCarrier(ort, runtime.session(0))
+  const carrier = createCarrier(ort, runtime.session({ isLarge: false }))
 
   const slot = (name: string): Slot => {
     const found = slots.get(name)
@@ -117,11 +116,11 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
           storage === undefined ? specOf(current) : { shape: current.dims, dtype: 'float32', storage }
       }
       const graph = simplify(record(step.name, inputs, (tensors) => step.build(tensors)))
-      const model = lower(step.name, graph, runtime.dialect)
+      const isLarge = numbersIn(inputs) >= LARGE_STEP
+      const model = lower(step.name, graph, { dialect: runtime.dialect, isLarge })
       const onDevice = runtime.writes === 'device' ? step.writes.map(publicName) : []
-      const numbers = Object.values(inputs).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
       const session = await ort.InferenceSession.create(model.bytes, {
-        ...runtime.session(numbers),
+        ...runtime.session({ isLarge }),
         // The graph is already as small as we can make it, and rewriting it takes memory (weights are inputs).
         graphOptimizationLevel: 'disabled',
         ...(onDevice.length > 0 && { preferredOutputLocation: locations(model.outputs, onDevice) }),
@@ -147,6 +146,12 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
     },
   }
 }
+
+/** A step that reads so many numbers has tensors of tens of megabytes, and what it keeps of them decides what it takes. */
+const LARGE_STEP = 32 << 20
+
+const numbersIn = (inputs: Readonly<Record<string, InputSpec>>): number =>
+  Object.values(inputs).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
 
 type InTurn = <T>(work: () => Promise<T>) => Promise<T>
 

@@ -44,7 +44,10 @@ export const shared = {
       'base model: a Hugging Face folder, or owner/name of one on the hub (default: the shipped one)',
     ),
   baseDtype: () =>
-    option('--base-dtype <type>', "how the base's matrices are kept: less memory for their last bits")
+    option(
+      '--base-dtype <type>',
+      "how the base's matrices are kept: less memory for their last bits; auto: as in its files, float32 below 100 MB",
+    )
       .choices(['auto', 'float32', 'float16', 'int8'])
       .default('auto'),
   state: () => option('--state <folder>', 'where key, checkpoint and copies are kept').default('.comigs'),

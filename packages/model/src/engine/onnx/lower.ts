@@ -11,8 +11,18 @@ export interface OnnxModel {
   readonly nodeCount: number
 }
 
+export interface LowerOptions {
+  readonly dialect?: Dialect
+  /** Whether what the step keeps in memory matters more than what it costs to keep little. @default false */
+  readonly isLarge?: boolean
+}
+
 /** Turns a graph of kernels into an ONNX model whose inputs and outputs carry the graph's own names. */
-export function lower(name: string, graph: Graph, dialect: Dialect = CPU_DIALECT): OnnxModel {
+export function lower(
+  name: string,
+  graph: Graph,
+  { dialect = CPU_DIALECT, isLarge = false }: LowerOptions = {},
+): OnnxModel {
   const onnx = new OnnxBuilder(dialect)
   const names = new Map<Value, string>()
   const used = usedValues(graph)
@@ -64,7 +74,7 @@ export function lower(name: string, graph: Graph, dialect: Dialect = CPU_DIALECT
     }
   }
   return {
-    bytes: onnx.serialize(name),
+    bytes: onnx.serialize(name, isLarge),
     inputs,
     outputs: [...graph.outputs.keys()],
     nodeCount: onnx.nodeCount,

@@ -5,12 +5,6 @@ import { CPU_DIALECT, type Dialect } from './builder.ts'
 /** An arena and a memory plan of each session's own: 2.3 times the memory of a peer for no speed (decision 003). */
 const WITHOUT_ARENA = { enableCpuMemArena: false, enableMemPattern: false }
 
-/**
- * Not where a step reads so many numbers: with tensors of tens of megabytes malloc keeps far more than is alive. A
- * gpt2-shaped step peaked at 3.9 GB without an arena and 1.6 GB with it (decision 007).
- */
-const ARENA_NUMBERS = 32 << 20
-
 /** ONNX Runtime's native library: linux with glibc, Windows, macOS on arm64. */
 export async function onnxCpu(threads: number): Promise<OnnxRuntime> {
   const ort = await native('onnx')
@@ -18,10 +12,12 @@ export async function onnxCpu(threads: number): Promise<OnnxRuntime> {
     name: 'onnx',
     device: `ONNX Runtime ${version(ort, 'node')} on the CPU, ${inThreads(threads)}`,
     ort,
-    session: (numbers) => ({
+    session: ({ isLarge }) => ({
       executionProviders: ['cpu'],
       ...WITHOUT_ARENA,
-      enableCpuMemArena: numbers >= ARENA_NUMBERS,
+      // With tensors of tens of megabytes malloc keeps far more than is alive: a gpt2-shaped step peaked at 3.9 GB without
+      // an arena and 1.6 GB with it (decision 007).
+      enableCpuMemArena: isLarge,
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       executionMode: 'sequential',
