@@ -16,7 +16,12 @@ export default defineConfig({
         ssr,
         test: {
           name: 'unit',
-          include: ['packages/*/test/**/*.test.ts', 'test/contract/**/*.test.ts', 'bench/**/*.test.mjs'],
+          include: [
+            'packages/*/test/**/*.test.ts',
+            'test/contract/**/*.test.ts',
+            'test/simulation/**/*.test.ts',
+            'bench/**/*.test.mjs',
+          ],
           testTimeout: 30_000,
         },
       },

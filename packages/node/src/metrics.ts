@@ -57,6 +57,11 @@ export function createMetrics() {
       'comigs_neighbours_harmful_total',
       'Neighbours that the benefit guard took out of a mixture and muted',
     ),
+    averagings: counter('comigs_averagings_total', 'Exchanges of x with a peer of another cell'),
+    cellDepth: gauge(
+      'comigs_cell_depth',
+      'Times that the swarm was halved to get our cell; 0: all are in one',
+    ),
     copyAge: gauge('comigs_copy_age_rounds', 'Age of the followed copies in own rounds', ['quantile']),
     consensusDistance: gauge('comigs_consensus_distance_ratio', '|x - m| / |m - init| before mixing'),
     epsilon: gauge(

@@ -1,8 +1,6 @@
 import type { BaseDtype, DataSource, EngineName, Evaluation, MixtureConfig, Schedule } from '@comigs/model'
 import { stream } from '@comigs/model/light'
 import {
-  createExchange,
-  createGossip,
   createGossipsubPubsub,
   createLibp2pWire,
   createSigner,
@@ -15,7 +13,6 @@ import {
   type MixReport,
   privatised,
   ProtocolError,
-  type RefusalReason,
   Reputation,
   requireSameManifest,
 } from '@comigs/protocol'
@@ -32,11 +29,12 @@ import { NodeError } from './errors.ts'
 import type { PeerEvent, PeerStatus } from './events.ts'
 import { parseAddress } from './host/addresses.ts'
 import { readAdmission } from './host/admission.ts'
-import { type Connector, createConnector } from './host/connector.ts'
+import { createDialer } from './host/dialer.ts'
 import { createHost, type Host } from './host/host.ts'
 import { fetchManifest, type Knocker } from './host/knock.ts'
 import { type HttpServer, startHttp } from './http/server.ts'
 import { countTexts, createMetrics, type Metrics } from './metrics.ts'
+import { findStart, joinNetwork, type Network } from './network.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, requireFit } from './new-manifest.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
@@ -89,8 +87,6 @@ export interface PeerConfig {
 
 /** How much of a round's training time it may wait for others. */
 const WAIT_SHARE = 0.25
-/** How long a joiner looks for copies to start from, before it starts alone. */
-const JOIN_TIMEOUT_MS = 15_000
 
 /**
  * Runs one peer until its last round or until the signal. Everything a peer is made of is put together here.
@@ -168,23 +164,52 @@ export async function runPeer(
       }),
     })
     closing.push(async () => host.stop())
+    const seed = seedOf(key)
+    const totals = { in: 0, out: 0 }
     const network = await joinNetwork({
-      config,
-      host,
-      key,
       manifest,
       initial,
-      state,
-      metrics,
-      log,
-      emit,
+      wire: createLibp2pWire(host),
+      pubsub: createGossipsubPubsub(host.services.pubsub),
+      dialer: createDialer(host),
+      signer: createSigner(key),
+      clock: systemClock,
+      random: (purpose, counter) => {
+        const numbers = stream(seed, purpose, counter)
+        return () => numbers.float()
+      },
+      bootstrap: config.bootstrap.map((address) => parseAddress(address).toString()),
+      known: await state.knownPeers(),
+      restored: await state.ownState(initial.length),
       admits: admission.admits,
-      blame: (peer, reason) => {
-        if (!reputation.blame(peer, reason)) return
-        log.warn({ peer, reason }, 'too many offences: cut off')
-        host.hangUp(peerIdFromString(peer)).catch(() => undefined)
+      persist: (own) => state.saveOwnState(own),
+      log,
+      events: {
+        onTraffic: (kind, direction, bytes) => {
+          totals[direction] += bytes
+          metrics.bytes.inc({ kind, direction }, bytes)
+        },
+        onRefusal: (reason, peer, detail) => {
+          metrics.refusals.inc({ reason })
+          log.debug({ peer, reason, detail }, 'refused')
+          if (!reputation.blame(peer, reason)) return
+          log.warn({ peer, reason }, 'too many offences: cut off')
+          host.hangUp(peerIdFromString(peer)).catch(() => undefined)
+        },
+        onCopy: (author, round) => {
+          log.debug({ peer: author, round }, 'copy moved on')
+        },
+        onCell: (cell) => {
+          metrics.cellDepth.set(cell.length)
+        },
+        onRefusedPeer: (peer, error) => {
+          metrics.refusals.inc({ reason: 'federation' })
+          log.warn({ peer, error: error.message }, 'peer refused')
+          emit({ event: 'refused', peer, code: error.detail.code, message: error.message })
+        },
       },
     })
+    const bytes = () => ({ sent: totals.out, received: totals.in })
     closing.push(() => network.stop())
     const addresses = host.getMultiaddrs().map(String)
     const http = await startHttp({
@@ -212,14 +237,14 @@ export async function runPeer(
     emit({ event: 'base', valid: baseValid })
 
     // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
-    if (config.strategy === 'comigs')
-      await join(training, network.gossip, network.exchange, config, resumed, emit, signal)
+    if (config.strategy === 'comigs') await join(training, network, config, resumed, emit, signal)
 
     await waitForPeers(config.waitForPeers, network.exchange, signal)
 
     await runRounds({
       trainer: training,
       gossip: network.gossip,
+      averaging: network.averaging,
       clock: systemClock,
       manifest,
       strategy: config.strategy,
@@ -236,10 +261,10 @@ export async function runPeer(
         await state.saveKnownPeers(network.connector.known())
       },
       onRound: (report) => {
-        record(metrics, report, network.gossip)
+        record(metrics, log, report, network.gossip)
         const harmful = report.exchange?.harmful
         if (harmful !== undefined) log.warn({ peer: harmful }, 'mixing this peer in does harm; muted')
-        emit({ event: 'round', ...summary(report, network.gossip, network.bytes()) })
+        emit({ event: 'round', ...summary(report, network.gossip, bytes()) })
       },
       signal,
     })
@@ -253,7 +278,7 @@ export async function runPeer(
     // Alone to the end, a local peer tells its generalist once, so that how far peers are apart can be measured.
     if (config.strategy === 'local' && manifest.privacy === undefined)
       await network.gossip.begin(await training.shared(), config.rounds)
-    emit({ event: 'result', test, baseTest, bytes: network.bytes() })
+    emit({ event: 'result', test, baseTest, bytes: bytes() })
     if (!config.stay) return
     emit({ event: 'staying' })
     await stay(training, network, emit, signal)
@@ -393,139 +418,23 @@ async function resume(
   return 0
 }
 
-interface Network {
-  readonly exchange: Exchange
-  readonly gossip: Gossip
-  readonly connector: Connector
-  /** Protocol bytes so far. */
-  bytes(): { readonly sent: number; readonly received: number }
-  stop(): Promise<void>
-}
-
-async function joinNetwork(parts: {
-  config: PeerConfig
-  host: Host
-  key: PrivateKey
-  manifest: Manifest
-  initial: Float32Array
-  state: StateDirectory
-  metrics: Metrics
-  log: Logger
-  emit(event: PeerEvent): void
-  admits(peer: string): boolean
-  blame(peer: string, reason: RefusalReason): void
-}): Promise<Network> {
-  const { config, host, key, manifest, initial, state, metrics, log, emit, admits, blame } = parts
-  const wire = createLibp2pWire(host)
-  const totals = { in: 0, out: 0 }
-  const onTraffic = (kind: string, direction: 'in' | 'out', bytes: number) => {
-    totals[direction] += bytes
-    metrics.bytes.inc({ kind, direction }, bytes)
-  }
-  const onRefusal = (reason: RefusalReason, peer: string, detail: string) => {
-    metrics.refusals.inc({ reason })
-    log.debug({ peer, reason, detail }, 'refused')
-    blame(peer, reason)
-  }
-  const seed = seedOf(key)
-  const exchange: Exchange = createExchange({
-    wire,
-    clock: systemClock,
-    manifest,
-    holdings: {
-      payload: (hash) => gossip.holdings.payload(hash),
-      copy: (author) => gossip.holdings.copy(author),
-      announcements: () => gossip.holdings.announcements(),
-      peers: (count, asker) => connector.peers(count, asker),
-    },
-    addresses: () => host.getMultiaddrs().map(String),
-    onTraffic,
-    onAdmitted: (peer, addresses) => {
-      connector.learn(peer, addresses)
-      gossip.catchUp(peer).catch((error: unknown) => {
-        log.debug({ peer, error: String(error) }, 'catching up failed')
-      })
-    },
-    onRefused: (peer, error) => {
-      metrics.refusals.inc({ reason: 'federation' })
-      log.warn({ peer, error: error.message }, 'peer refused')
-      emit({ event: 'refused', peer, code: error.detail.code, message: error.message })
-    },
-    onOffence: (peer, reason, detail) => {
-      onRefusal(reason, peer, detail)
-    },
-  })
-  const gossip: Gossip = createGossip({
-    manifest,
-    initial,
-    wire,
-    pubsub: createGossipsubPubsub(host.services.pubsub),
-    exchange,
-    signer: createSigner(key),
-    clock: systemClock,
-    random: (purpose, counter) => {
-      const numbers = stream(seed, purpose, counter)
-      return () => numbers.float()
-    },
-    restored: await state.ownState(initial.length),
-    persist: (own) => state.saveOwnState(own),
-    admits,
-    events: {
-      onTraffic,
-      onRefusal,
-      onCopy: (author, round) => {
-        log.debug({ peer: author, round }, 'copy moved on')
-      },
-    },
-  })
-  const connector: Connector = createConnector({
-    host,
-    exchange,
-    clock: systemClock,
-    random: Math.random,
-    log,
-    bootstrap: config.bootstrap.map(parseAddress),
-    known: await state.knownPeers(),
-  })
-  await exchange.start()
-  connector.start()
-  await gossip.start()
-  return {
-    exchange,
-    gossip,
-    connector,
-    bytes: () => ({ sent: totals.out, received: totals.in }),
-    async stop() {
-      connector.stop()
-      gossip.stop()
-      await exchange.stop()
-    },
-  }
-}
-
 /** A newcomer starts at the mean of what it finds; a peer that comes back goes on; the first starts at y(0). */
 async function join(
   training: Training,
-  gossip: Gossip,
-  exchange: Exchange,
+  network: Network,
   config: PeerConfig,
   resumed: number,
   emit: (event: PeerEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
   if (resumed > 0 || config.bootstrap.length === 0) return
-  const deadline = systemClock.now() + JOIN_TIMEOUT_MS
-  while (exchange.admitted().length === 0 && systemClock.now() < deadline && !signal.aborted) {
-    await systemClock.sleep(100, signal)
-  }
-  for (const peer of exchange.admitted()) await gossip.catchUp(peer).catch(() => undefined)
-  const mean = gossip.joinAt()
+  const mean = await findStart(network, systemClock, signal)
   if (mean === undefined) return
   const x = await training.shared()
   for (let k = 0; k < x.length; k++) x[k] = mean[k]! - x[k]!
   await training.addShared(x)
-  await gossip.begin(mean, 0)
-  emit({ event: 'joined', copies: gossip.neighbours().length })
+  await network.gossip.begin(mean, 0)
+  emit({ event: 'joined', copies: network.gossip.neighbours().length })
 }
 
 const WAIT_POLL_MS = 100
@@ -584,7 +493,7 @@ async function protection(
   }
 }
 
-function record(metrics: Metrics, report: RoundReport, gossip: Gossip): void {
+function record(metrics: Metrics, log: Logger, report: RoundReport, gossip: Gossip): void {
   const { experts, routers, exchange, validation, seconds } = report
   metrics.round.set(report.round)
   metrics.loss.set({ split: 'train' }, experts.loss)
@@ -606,10 +515,12 @@ function record(metrics: Metrics, report: RoundReport, gossip: Gossip): void {
   if (report.epsilon !== undefined) metrics.epsilon.set(report.epsilon)
   if (exchange !== undefined) {
     metrics.mixedPeers.set(exchange.mixedWith.length)
-    for (const reason of ['stale', 'muted'] as const) {
-      const count = exchange.leftOut.filter((one) => one.reason === reason).length
-      metrics.leftOutPeers.set({ reason }, count)
+    metrics.leftOutPeers.reset()
+    for (const { peer, reason } of exchange.leftOut) {
+      metrics.leftOutPeers.inc({ reason })
+      log.debug({ peer, reason, round: report.round }, 'left out of the mixture')
     }
+    metrics.averagings.inc(exchange.averagedWith)
     metrics.mixedNeighbours.inc(exchange.mixedWith.length)
     metrics.clippedNeighbours.inc(clippedIn(exchange))
     if (exchange.harmful !== undefined) metrics.harmfulNeighbours.inc()

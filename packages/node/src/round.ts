@@ -1,5 +1,5 @@
 import type { Evaluation, PhaseResult, SplitName } from '@comigs/model'
-import type { Clock, Gossip, Manifest, MixReport } from '@comigs/protocol'
+import type { Averaging, Clock, Gossip, Manifest, MixReport } from '@comigs/protocol'
 import { createBenefitGuard, type GuardedTrainer } from './benefit-guard.ts'
 
 /** What the round loop asks of whoever trains: the worker in a peer, plain vectors in a simulator. */
@@ -17,6 +17,8 @@ export interface Exchange extends MixReport {
   readonly payloadBytes: number
   /** The neighbour that the benefit guard took out of this mixture. */
   readonly harmful: string | undefined
+  /** Peers of other cells that x was averaged with. */
+  readonly averagedWith: number
 }
 
 export interface RoundReport {
@@ -38,7 +40,8 @@ export interface RoundReport {
 
 export interface RoundsInit {
   readonly trainer: RoundTrainer
-  readonly gossip: Gossip
+  readonly gossip: Pick<Gossip, 'publish' | 'collect' | 'mix'>
+  readonly averaging: Pick<Averaging, 'offer' | 'take'>
   readonly clock: Clock
   readonly manifest: Manifest
   readonly strategy: Strategy
@@ -62,16 +65,17 @@ export interface RoundsInit {
 
 /** The life of a peer, round after round. Nobody is waited for longer than usual, and nothing here can stop a round. */
 export async function runRounds(init: RoundsInit): Promise<void> {
-  const { trainer, gossip, clock, manifest, signal } = init
+  const { trainer, gossip, averaging, clock, manifest, signal } = init
   // What the guard decides depends on private text, so that it cannot go with differential privacy.
   const guard = manifest.robust && init.protect === undefined ? createBenefitGuard(trainer) : undefined
   for (let round = init.from + 1; round <= init.to && !signal.aborted; round++) {
     const started = clock.now()
 
-    // 1. Train the experts on our own text: H local steps, routers frozen.
-    const start = init.protect && (await trainer.shared())
+    // 1. Train the experts on our own text: H local steps, routers frozen. Meanwhile average with a peer of another cell.
+    const start = await trainer.shared()
+    if (init.strategy === 'comigs') averaging.offer(start)
     const experts = await trainer.trainExperts(manifest.localSteps)
-    const epsilon = start && (await protectUpdate(trainer, start, init.protect))
+    const epsilon = init.protect && (await protectUpdate(trainer, start, init.protect))
     const trained = clock.now()
 
     // 2. Publish what changed in the shared part; 3. wait a little for the others; 4. mix with what has arrived.
@@ -79,6 +83,9 @@ export async function runRounds(init: RoundsInit): Promise<void> {
     let published = trained
     let collected = trained
     if (init.strategy === 'comigs') {
+      const averaged = averaging.take()
+      if (averaged !== undefined)
+        await (guard === undefined ? trainer.addShared(averaged.increment) : guard.addAveraged(averaged))
       const x = await trainer.shared()
       const { payloadBytes } = await gossip.publish(x, round)
       published = clock.now()
@@ -87,7 +94,7 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       const mixed = gossip.mix(x, guard?.muted(round))
       const harmful = guard === undefined ? undefined : await guard.add(mixed, round)
       if (guard === undefined) await trainer.addShared(mixed.increment)
-      exchange = { ...mixed, payloadBytes, harmful }
+      exchange = { ...mixed, payloadBytes, harmful, averagedWith: averaged?.peers.length ?? 0 }
     }
 
     // 5. When due, train the routers on validation text, experts frozen, with the mixture they will be used with.

@@ -36,7 +36,7 @@ export const PROTOCOLS = {
   peers: `/comigs/${PROTOCOL_VERSION}/peers`,
 } as const
 
-export type TrafficKind = 'hello' | 'announcement' | 'payload' | 'copy' | 'peers'
+export type TrafficKind = 'hello' | 'announcement' | 'payload' | 'copy' | 'peers' | 'average'
 export type Direction = 'in' | 'out'
 type StreamKind = keyof typeof PROTOCOLS
 
@@ -45,7 +45,14 @@ export interface Holdings {
   payload(hash: Uint8Array): Uint8Array | undefined
   copy(author: string): { readonly announcement: SignedAnnouncement; readonly bytes: Uint8Array } | undefined
   announcements(): readonly SignedAnnouncement[]
-  peers(count: number, asker: string): readonly PeerAddresses[]
+  peers(wanted: PeersWanted, asker: string): readonly PeerAddresses[]
+}
+
+/** Peers near a place in the trie of cells, or random ones outside of it. */
+export interface PeersWanted {
+  readonly count: number
+  readonly near: string
+  readonly outside: boolean
 }
 
 export interface ExchangeInit {
@@ -85,7 +92,7 @@ export interface Exchange {
     length: number,
   ): Promise<{ readonly announcement: SignedAnnouncement; readonly bytes: Uint8Array }>
   listCopies(peer: string): Promise<readonly SignedAnnouncement[]>
-  fetchPeers(peer: string, count: number): Promise<readonly PeerAddresses[]>
+  fetchPeers(peer: string, wanted: PeersWanted): Promise<readonly PeerAddresses[]>
 }
 
 export function createExchange(init: ExchangeInit): Exchange {
@@ -238,8 +245,9 @@ export function createExchange(init: ExchangeInit): Exchange {
         return { header: ownHello() }
       }
       const peers = (message: Uint8Array, peer: string): Reply => {
-        const { count } = decoded('peers request', () => PeersRequest.decode(message))
-        const known = admitted.has(peer) ? holdings.peers(Math.min(count, LIMITS.exchangedPeers), peer) : []
+        const { count, near, outside } = decoded('peers request', () => PeersRequest.decode(message))
+        const wanted = { count: Math.min(count, LIMITS.exchangedPeers), near, outside }
+        const known = admitted.has(peer) ? holdings.peers(wanted, peer) : []
         return { header: PeersAnswer.encode({ peers: [...known] }) }
       }
       await serve('hello', hello, 2 * LIMITS.manifestBytes)
@@ -315,11 +323,11 @@ export function createExchange(init: ExchangeInit): Exchange {
       return answer.announcements.slice(0, LIMITS.copies)
     },
 
-    async fetchPeers(peer, count) {
-      const { header } = await request(peer, 'peers', PeersRequest.encode({ count }), () => 0)
+    async fetchPeers(peer, wanted) {
+      const { header } = await request(peer, 'peers', PeersRequest.encode(wanted), () => 0)
       const { peers } = decoded('peers answer', () => PeersAnswer.decode(header))
       return peers.slice(0, LIMITS.exchangedPeers).map((one) => ({
-        peer: one.peer,
+        ...one,
         addresses: one.addresses
           .filter((address) => address.length <= LIMITS.addressBytes)
           .slice(0, LIMITS.exchangedAddresses),

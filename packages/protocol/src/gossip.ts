@@ -10,6 +10,7 @@ import {
   signAnnouncement,
   verifyAnnouncement,
 } from './announcement.ts'
+import { type Cell, mayBelong, positionOf } from './cells.ts'
 import { type Codec, codecOf, CODECS, requireFinite } from './codec/codec.ts'
 import { safeGamma } from './codec/gamma.ts'
 import { isProtocolError, ProtocolError } from './errors.ts'
@@ -44,6 +45,11 @@ export type RefusalReason =
   | 'unreachable'
   | 'timeout'
   | 'refused'
+  | 'cell'
+
+/** Why a peer was not mixed with. A label of a metric, too: silent for too long, muted by the benefit
+ * guard, still being fetched, or not to be had. */
+export type LeftOutReason = 'stale' | 'muted' | 'pending' | RefusalReason
 
 export interface GossipEvents {
   onTraffic(kind: TrafficKind, direction: 'in' | 'out', bytes: number): void
@@ -80,7 +86,7 @@ export interface MixReport {
     /** What of its difference to us was mixed in: 1, or less where it was clipped. */
     readonly clip: number
   }[]
-  readonly leftOut: readonly { readonly peer: string; readonly reason: 'stale' | 'muted' }[]
+  readonly leftOut: readonly { readonly peer: string; readonly reason: LeftOutReason }[]
   /** The part of the increment that one neighbour makes. */
   contribution(peer: string): Float32Array
   /** |x - m| / |m - init| before mixing; undefined while nothing was learnt. */
@@ -90,6 +96,8 @@ export interface MixReport {
 export interface Gossip {
   start(): Promise<void>
   stop(): void
+  /** Moves to a cell: announces there from now on, and follows who announces there. */
+  enter(cell: Cell): void
   /** Learns from a peer which copies it follows, and fetches what is new to us. */
   catchUp(peer: string): Promise<void>
   /** The mean of the followed copies: where a joiner starts. Undefined when there are none. */
@@ -140,9 +148,9 @@ const STALE_ROUNDS = FRESH_ROUNDS + 6
 /** After so many rounds without a move a copy is forgotten. */
 const FORGOTTEN_ROUNDS = 100
 
-/** The topic of a federation's announcements. One cell: everyone. */
-export const announcementTopic = (federation: string): string =>
-  `/comigs/${PROTOCOL_VERSION}/${federation.slice(0, 32)}/a`
+/** The topic of a cell's announcements; of the root, while all are in one cell. */
+export const announcementTopic = (federation: string, cell: Cell = ''): string =>
+  `/comigs/${PROTOCOL_VERSION}/${federation.slice(0, 32)}/a${cell}`
 
 /**
  * Delta gossip (CHOCO-SGD, arXiv 1902.00340): each peer publishes the compressed change of its public copy, everyone
@@ -153,12 +161,16 @@ export function createGossip(init: GossipInit): Gossip {
   const codec = codecOf(manifest.codec)
   const gamma = safeGamma(manifest.codec)
   const federation = manifestHash(manifest)
-  const topic = announcementTopic(federation)
+  let cell: Cell = ''
+  let started = false
+  const topic = () => announcementTopic(federation, cell)
   const rules = {
     federation: fromString(federation, 'base16'),
     maxPayloadBytes: Math.max(codec.byteLength(initial.length), FULL.byteLength(initial.length)),
   }
   const copies = new Map<string, Copy>()
+  /** Why the last attempt to fetch an author's news failed; emptied when one succeeds. */
+  const failures = new Map<string, RefusalReason>()
   const pulls = new Map<string, Pull>()
   const isFull = () => new Set([...copies.keys(), ...pulls.keys()]).size >= LIMITS.copies
   /** The highest epoch that the swarm knows of us, should we have lost our state. */
@@ -218,6 +230,10 @@ export function createGossip(init: GossipInit): Gossip {
   const consider = (announcement: Announcement, signed: SignedAnnouncement): boolean => {
     const { author } = announcement
     if (author === wire.self || stopped) return false
+    if (!mayBelong(cell, positionOf(author))) {
+      refuse('cell', author, `it does not stand in cell "${cell}"`)
+      return false
+    }
     const known = copies.get(author)
     if (known !== undefined && !isNewer(announcement, known.announced)) return false
     const pending = pulls.get(author)
@@ -249,11 +265,19 @@ export function createGossip(init: GossipInit): Gossip {
       try {
         await follow(author, target.wanted, target.signed)
       } catch (error) {
+        fail(author, reasonOf(error))
         refuse(reasonOf(error), author, error instanceof Error ? error.message : String(error))
       }
       if (pulls.get(author) === target || stopped) break
     }
     pulls.delete(author)
+  }
+
+  /** Remembers why; of the authors that failed last, no more than we follow. */
+  const fail = (author: string, reason: RefusalReason): void => {
+    failures.delete(author)
+    failures.set(author, reason)
+    if (failures.size > LIMITS.copies) failures.delete(failures.keys().next().value!)
   }
 
   /** Brings our copy of `author` to what was announced: by the delta when it is the next one, else as a whole. */
@@ -329,6 +353,7 @@ export function createGossip(init: GossipInit): Gossip {
         take(author, { values, announced, signed, payload: undefined, seenAt: mixtures })
         if (!isNewer(wanted, announced)) return
       } catch (error) {
+        fail(author, reasonOf(error))
         refuse(reasonOf(error), donor, error instanceof Error ? error.message : String(error))
       }
     }
@@ -341,7 +366,10 @@ export function createGossip(init: GossipInit): Gossip {
   }
 
   const take = (author: string, copy: Copy): void => {
+    // It was announced in a cell that we have left meanwhile.
+    if (!mayBelong(cell, positionOf(author))) return
     copies.set(author, copy)
+    failures.delete(author)
     patience.arrived(author)
     events.onCopy(author, copy.announced.round)
     for (const notify of arrivals) notify()
@@ -352,6 +380,19 @@ export function createGossip(init: GossipInit): Gossip {
   const alive = () => [...copies].filter(([, copy]) => age(copy) <= STALE_ROUNDS)
   const inOrder = <T>(entries: readonly (readonly [string, T])[]) =>
     [...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+
+  /** Every author that we know of and do not mix with, and why. */
+  const leftOut = (muted: ReadonlySet<string>): MixReport['leftOut'] => {
+    const living = new Set(alive().map(([author]) => author))
+    return inOrder(
+      [...new Set([...copies.keys(), ...pulls.keys(), ...failures.keys()])].map((peer) => [peer, peer]),
+    )
+      .filter(([peer]) => !living.has(peer) || muted.has(peer))
+      .map(([peer]) => ({
+        peer,
+        reason: living.has(peer) ? 'muted' : (failures.get(peer) ?? (pulls.has(peer) ? 'pending' : 'stale')),
+      }))
+  }
 
   const consensus = (x: Float32Array): number | undefined => {
     const living = alive()
@@ -396,18 +437,33 @@ export function createGossip(init: GossipInit): Gossip {
 
   const send = async (announcement: Uint8Array): Promise<void> => {
     events.onTraffic('announcement', 'out', announcement.byteLength)
-    await pubsub.publish(topic, announcement)
+    await pubsub.publish(topic(), announcement)
   }
 
   return {
     async start() {
-      pubsub.subscribe(topic, judge)
+      started = true
+      pubsub.subscribe(topic(), judge)
       if (own.announcement.byteLength > 0) await send(own.announcement)
     },
 
     stop() {
       stopped = true
-      pubsub.unsubscribe(topic)
+      pubsub.unsubscribe(topic())
+      for (const notify of arrivals) notify()
+    },
+
+    enter(next) {
+      if (next === cell) return
+      if (started) pubsub.unsubscribe(topic())
+      cell = next
+      if (started) pubsub.subscribe(topic(), judge)
+      // What they have taught us is in x, and stays there: leaving a cell moves nobody's x or y.
+      for (const author of [...copies.keys(), ...failures.keys()]) {
+        if (positionOf(author).startsWith(cell)) continue
+        copies.delete(author)
+        failures.delete(author)
+      }
       for (const notify of arrivals) notify()
     },
 
@@ -423,6 +479,7 @@ export function createGossip(init: GossipInit): Gossip {
           continue
         }
         const { author } = announcement
+        if (author !== wire.self && !positionOf(author).startsWith(cell)) continue
         const known = copies.get(author)
         if (author === wire.self && (await verifyAnnouncement(signed, author, signer))) {
           ownEpoch = Math.max(ownEpoch, announcement.epoch)
@@ -498,10 +555,7 @@ export function createGossip(init: GossipInit): Gossip {
       const report: MixReport = {
         increment: mixingIncrement(centre, neighbours, gamma),
         mixedWith,
-        leftOut: inOrder([...copies]).flatMap(([peer, copy]): MixReport['leftOut'] => {
-          if (age(copy) > STALE_ROUNDS) return [{ peer, reason: 'stale' }]
-          return muted.has(peer) ? [{ peer, reason: 'muted' }] : []
-        }),
+        leftOut: leftOut(muted),
         contribution: (of) =>
           mixingIncrement(
             centre,
@@ -566,7 +620,7 @@ const bytesOf = (values: Float32Array): Uint8Array => CODECS.float32.encode(valu
 
 const hashOf = (values: Float32Array): Uint8Array => sha256(bytesOf(values))
 
-function reasonOf(error: unknown): RefusalReason {
+export function reasonOf(error: unknown): RefusalReason {
   if (!isProtocolError(error)) return 'unreachable'
   switch (error.detail.code) {
     case 'PAYLOAD_WRONG_HASH':

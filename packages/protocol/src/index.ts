@@ -1,11 +1,15 @@
+export { type Averaged, type Averaging, createAveraging } from './averaging.ts'
+export { type Cell, findCell, LEAST_MEMBERS, mayBelong, MOST_MEMBERS, positionOf } from './cells.ts'
 export { CODECS, type Codec, type CodecChoice, type CodecName, codecOf } from './codec/codec.ts'
 export { safeGamma } from './codec/gamma.ts'
+export { Directory } from './directory.ts'
 export { isProtocolError, ProtocolError, type ProtocolErrorDetail } from './errors.ts'
 export {
   createExchange,
   type Direction,
   type Exchange,
   type PeerAddresses,
+  type PeersWanted,
   PROTOCOLS,
   type TrafficKind,
 } from './exchange.ts'
@@ -14,6 +18,7 @@ export {
   createGossip,
   type Gossip,
   type GossipEvents,
+  type LeftOutReason,
   type MixReport,
   type RefusalReason,
 } from './gossip.ts'

@@ -16,6 +16,7 @@ const COST: Readonly<Record<RefusalReason, number>> = {
   old: 0,
   full: 0,
   stranger: 0,
+  cell: 0,
   unreachable: 0,
   refused: 0,
 }

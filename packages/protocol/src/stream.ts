@@ -9,6 +9,9 @@ type Frame = Uint8Array | Uint8ArrayList
 
 const flat = (frame: Frame): Uint8Array => (frame instanceof Uint8ArrayList ? frame.subarray() : frame)
 
+/** A reason to abort that is nobody's error; without one, Node makes an error with a stack each time. */
+const OVER = 'over'
+
 /** Calls `give up` when `touch` was not called for the progress timeout. */
 function watch(clock: Clock, giveUp: () => void): { touch(): void; stop(): void } {
   const done = new AbortController()
@@ -25,7 +28,7 @@ function watch(clock: Clock, giveUp: () => void): { touch(): void; stop(): void 
       touches++
     },
     stop: () => {
-      done.abort()
+      done.abort(OVER)
     },
   }
 }
@@ -65,7 +68,7 @@ export async function ask(
   })
   const late = new AbortController()
   const watchdog = watch(clock, () => {
-    late.abort()
+    late.abort(OVER)
     stream.abort(timeout)
   })
   const onAbort = () => {
@@ -162,7 +165,7 @@ function inOurWords(peer: string, error: unknown): ProtocolError {
 const malformed = (reason: string, cause?: unknown) =>
   new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'answer', reason }, { cause })
 
-async function openWithin(
+export async function openWithin(
   wire: Wire,
   clock: Clock,
   peer: string,
@@ -172,14 +175,14 @@ async function openWithin(
   const opened = new AbortController()
   const late = new AbortController()
   void clock.sleep(LIMITS.openTimeoutMs, opened.signal).then(() => {
-    late.abort()
+    late.abort(OVER)
   })
   try {
     return await wire.open(peer, protocol, {
       signal: signal ? AbortSignal.any([signal, late.signal]) : late.signal,
     })
   } finally {
-    opened.abort()
+    opened.abort(OVER)
   }
 }
 
@@ -221,6 +224,89 @@ export async function reply(
       stream,
     )
   } finally {
+    watchdog.stop()
+  }
+}
+
+/** A stream on which both sides have more than one thing to say. */
+export interface Dialogue {
+  /** Queues a frame. */
+  say(frame: Uint8Array): void
+  /** The next frame. @throws ProtocolError when the other side ends, breaks or stops moving */
+  hear(): Promise<Uint8Array>
+}
+
+/**
+ * Runs a dialogue and sees that what was said is sent before it returns. A peer that moves nothing is given up, and when
+ * anything goes wrong the stream is aborted, so that the other side knows.
+ * @throws ProtocolError as `ask` does, and whatever `talk` throws
+ */
+export async function converse<T>(
+  stream: WireStream,
+  clock: Clock,
+  peer: string,
+  what: string,
+  talk: (dialogue: Dialogue) => Promise<T>,
+): Promise<T> {
+  const timeout = new ProtocolError({
+    code: 'PEER_TIMEOUT',
+    peer,
+    what,
+    afterMs: LIMITS.progressTimeoutMs,
+  })
+  const late = new AbortController()
+  const watchdog = watch(clock, () => {
+    late.abort(OVER)
+    stream.abort(timeout)
+  })
+  const queue: Uint8Array[] = []
+  let isOver = false
+  let wake = (): void => undefined
+  const over = () => {
+    isOver = true
+    wake()
+  }
+  async function* said(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      const frame = queue.shift()
+      if (frame !== undefined) {
+        yield frame
+        watchdog.touch()
+      } else if (isOver) return
+      else await new Promise<void>((resolve) => (wake = resolve))
+    }
+  }
+  async function* touched(source: AsyncIterable<Frame>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of source) {
+      watchdog.touch()
+      yield chunk as Uint8Array
+    }
+  }
+  try {
+    const sent = stream.sink(lp.encode(said()))
+    // A broken stream is told to who listens; here it must only not go unhandled.
+    sent.catch(over)
+    const frames = lp.decode(touched(stream.source), { maxDataLength: LIMITS.frameBytes })
+    const result = await talk({
+      say(frame) {
+        queue.push(frame)
+        wake()
+      },
+      async hear() {
+        const frame = await frames.next()
+        if (frame.done === true) throw malformed('the stream ended before all was said')
+        return flat(frame.value)
+      },
+    })
+    over()
+    await sent
+    return result
+  } catch (error) {
+    stream.abort(error instanceof Error ? error : new Error(String(error)))
+    if (late.signal.aborted) throw timeout
+    throw inOurWords(peer, error)
+  } finally {
+    over()
     watchdog.stop()
   }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { SignedAnnouncement } from '../src/announcement.ts'
-import { type Exchange, type Holdings, PROTOCOLS } from '../src/exchange.ts'
+import { type Exchange, type Holdings, type PeersWanted, PROTOCOLS } from '../src/exchange.ts'
 import { LIMITS } from '../src/limits.ts'
 import { encodeManifest, type Manifest } from '../src/manifest.ts'
 import {
@@ -29,8 +29,10 @@ const HOLDINGS: Partial<Holdings> = {
   payload: (hash) => (Buffer.from(hash).equals(HASH) ? PAYLOAD : undefined),
   copy: (author) => (author === 'author' ? { announcement: SIGNED, bytes: PAYLOAD } : undefined),
   announcements: () => [SIGNED],
-  peers: () => [{ peer: 'friend', addresses: ['/memory/friend'] }],
+  peers: () => [{ peer: 'friend', addresses: ['/memory/friend'], ageSeconds: 0 }],
 }
+
+const wanted = (count: number): PeersWanted => ({ count, near: '0110', outside: false })
 
 const other: Manifest = { ...MANIFEST, lora: { rank: 4, alpha: 16 } }
 
@@ -230,7 +232,7 @@ describe('a peer that was not admitted', () => {
       refused,
     )
     expect(await rejection(clock.run(exchange.listCopies('bob')))).toMatchObject(refused)
-    expect(await clock.run(exchange.fetchPeers('bob', 5))).toEqual([])
+    expect(await clock.run(exchange.fetchPeers('bob', wanted(5)))).toEqual([])
   })
 })
 
@@ -437,20 +439,24 @@ describe('a copy', () => {
 
 describe('peer exchange', () => {
   it('tells of others, but never more than asked for or allowed', async () => {
-    const asks: { count: number; asker: string }[] = []
-    const peers: Holdings['peers'] = (count, asker) => {
-      asks.push({ count, asker })
-      return Array.from({ length: count }, (_, i) => ({ peer: `peer-${i}`, addresses: [`/memory/${i}`] }))
+    const asks: { wanted: PeersWanted; asker: string }[] = []
+    const peers: Holdings['peers'] = (wanted, asker) => {
+      asks.push({ wanted, asker })
+      return Array.from({ length: wanted.count }, (_, i) => ({
+        peer: `peer-${i}`,
+        addresses: [`/memory/${i}`],
+        ageSeconds: i,
+      }))
     }
     const { alice, clock } = await introduced({ bob: { holdings: { peers } } })
-    expect(await clock.run(alice.exchange.fetchPeers('bob', 2))).toEqual([
-      { peer: 'peer-0', addresses: ['/memory/0'] },
-      { peer: 'peer-1', addresses: ['/memory/1'] },
+    expect(await clock.run(alice.exchange.fetchPeers('bob', wanted(2)))).toEqual([
+      { peer: 'peer-0', addresses: ['/memory/0'], ageSeconds: 0 },
+      { peer: 'peer-1', addresses: ['/memory/1'], ageSeconds: 1 },
     ])
-    await clock.run(alice.exchange.fetchPeers('bob', 1_000_000))
+    await clock.run(alice.exchange.fetchPeers('bob', wanted(1_000_000)))
     expect(asks).toEqual([
-      { count: 2, asker: 'alice' },
-      { count: LIMITS.exchangedPeers, asker: 'alice' },
+      { wanted: wanted(2), asker: 'alice' },
+      { wanted: wanted(LIMITS.exchangedPeers), asker: 'alice' },
     ])
   })
 
@@ -459,9 +465,9 @@ describe('peer exchange', () => {
       `/${'x'.repeat(LIMITS.addressBytes)}`,
       ...Array.from({ length: 20 }, (_, i) => `/memory/${i}`),
     ]
-    const peers = Array.from({ length: 100 }, (_, i) => ({ peer: `peer-${i}`, addresses }))
+    const peers = Array.from({ length: 100 }, (_, i) => ({ peer: `peer-${i}`, addresses, ageSeconds: 0 }))
     const { alice, clock } = await answered('peers', PeersAnswer.encode({ peers }))
-    const told = await clock.run(alice.exchange.fetchPeers('bob', 3))
+    const told = await clock.run(alice.exchange.fetchPeers('bob', wanted(3)))
     expect(told).toHaveLength(LIMITS.exchangedPeers)
     expect(told[0]!.addresses).toEqual(addresses.slice(1, 1 + LIMITS.exchangedAddresses))
   })
@@ -504,7 +510,7 @@ describe('an exchange', () => {
     ['hello', (exchange) => exchange.hello('bob')],
     ['payload', (exchange) => exchange.fetchPayload('bob', HASH, 1)],
     ['copy', (exchange) => exchange.listCopies('bob')],
-    ['peers', (exchange) => exchange.fetchPeers('bob', 1)],
+    ['peers', (exchange) => exchange.fetchPeers('bob', wanted(1))],
   ])('speaks %s no more when it has stopped', async (_, asking) => {
     const { alice, bob, clock } = await introduced()
     await bob.exchange.stop()

@@ -176,7 +176,7 @@ describe('hostile requests', () => {
     ['hello', GREETING],
     ['payload', PayloadRequest.encode({ hash: new Uint8Array(32), offset: 5 })],
     ['copy', CopyRequest.encode({ author: 'alice' })],
-    ['peers', PeersRequest.encode({ count: 7 })],
+    ['peers', PeersRequest.encode({ count: 7, near: '0110', outside: true })],
   ] as const)('leave %s answering, and nothing behind', async (kind, valid) => {
     const network = new MemoryNetwork()
     const clock = new VirtualClock()
@@ -225,8 +225,8 @@ describe('hostile answers', () => {
     [
       'peers',
       'peers',
-      PeersAnswer.encode({ peers: [{ peer: 'carol', addresses: [ADDRESS] }] }),
-      (exchange) => exchange.fetchPeers('bob', 3),
+      PeersAnswer.encode({ peers: [{ peer: 'carol', addresses: [ADDRESS], ageSeconds: 3 }] }),
+      (exchange) => exchange.fetchPeers('bob', { count: 3, near: '01', outside: false }),
     ],
   ])('about %s get nothing but ProtocolErrors', async (_, protocol, header, asking) => {
     const network = new MemoryNetwork()
@@ -254,7 +254,9 @@ describe('hostile answers', () => {
     await answerWith(network, 'bob', PROTOCOLS.peers, () => [
       frame(new Uint8Array(LIMITS.answerBytes).fill(0x1b)),
     ])
-    await expect(clock.run(exchange.fetchPeers('bob', 3))).rejects.toSatisfy(isProtocolError)
+    await expect(
+      clock.run(exchange.fetchPeers('bob', { count: 3, near: '01', outside: false })),
+    ).rejects.toSatisfy(isProtocolError)
   })
 
   it('are no different from valid ones in this: those get through', async () => {

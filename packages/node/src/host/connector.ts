@@ -1,41 +1,61 @@
-import type { Clock, Exchange, PeerAddresses, Random } from '@comigs/protocol'
-import { LIMITS } from '@comigs/protocol'
-import type { Connection, PeerId } from '@libp2p/interface'
-import { peerIdFromString } from '@libp2p/peer-id'
-import type { Multiaddr } from '@multiformats/multiaddr'
-import type { Logger } from 'pino'
+import {
+  type Cell,
+  type Clock,
+  Directory,
+  type Exchange,
+  findCell,
+  LIMITS,
+  type PeerAddresses,
+  type PeersWanted,
+  positionOf,
+  type Random,
+} from '@comigs/protocol'
 import type { KnownPeers } from '../state/state-directory.ts'
-import { peerOf, readableAddress } from './addresses.ts'
-import type { Host } from './host.ts'
+import { parseAddress, peerOf, readableAddress } from './addresses.ts'
+import type { Dialer } from './dialer.ts'
 
 export interface ConnectorInit {
-  readonly host: Host
-  readonly exchange: Exchange
+  readonly dialer: Dialer
+  readonly exchange: Pick<Exchange, 'admitted' | 'hello' | 'forget' | 'fetchPeers'>
   readonly clock: Clock
   readonly random: Random
-  readonly log: Logger
-  /** Dialled for ever. */
-  readonly bootstrap: readonly Multiaddr[]
+  readonly log: ConnectorLog
+  /** Dialled for ever, for as long as there are not enough others. */
+  readonly bootstrap: readonly string[]
   /** From the last run. */
   readonly known: KnownPeers
+  /** The cell that we belong to is another one now. */
+  onCell(cell: Cell): void
+}
+
+/** As much of a logger as is used. */
+export interface ConnectorLog {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
 }
 
 /**
- * Keeps the peer connected: dials bootstrap addresses and every peer it hears of, again and again with growing pauses,
- * introduces us on each new connection, and asks who else is there. This line of libp2p does none of that by itself.
+ * Keeps the peer connected to its cell and to a few peers outside: dials bootstrap addresses and the peers that it hears
+ * of, again and again with growing pauses, introduces us on each new connection, and asks who else is there. This line of
+ * libp2p does none of that by itself.
  */
 export interface Connector {
   start(): void
   stop(): void
-  /** A peer said where it listens. */
+  /** A peer that we are in touch with said where it listens. */
   learn(peer: string, addresses: readonly string[]): void
-  /** For peer exchange: peers that we are connected to. */
-  peers(count: number, asker: string): PeerAddresses[]
+  cell(): Cell
+  /** Admitted peers of our cell. */
+  members(): readonly string[]
+  /** Admitted peers outside of it. */
+  outsiders(): readonly string[]
+  /** For peer exchange. */
+  peers(wanted: PeersWanted, asker: string): PeerAddresses[]
   known(): KnownPeers
 }
 
 interface Target {
-  readonly addresses: readonly Multiaddr[]
+  readonly addresses: readonly string[]
   /** Known from the start for a peer we heard of, from the first connection for a bootstrap address without an id. */
   peer: string | undefined
   failures: number
@@ -48,31 +68,42 @@ const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 60_000
 /** A peer of another federation stays one: ask again rarely. */
 const REFUSED_PAUSE_MS = 600_000
-/** Between two questions for further peers. */
+/** Between two questions for further peers, and two looks at which cell is ours: at first, and while nothing changes. */
 const EXCHANGE_PAUSE_MS = 5_000
-/** Connections that we look for by ourselves; a cell has at most 15 members. */
+const LONGEST_EXCHANGE_PAUSE_MS = 30_000
+/** Connections outside of the cell that we look for, and that we keep when others look for us. */
+const OUTSIDERS = 4
+const MOST_OUTSIDERS = 12
+/** So often one outsider is replaced, for averaging mixes the faster the less it keeps to the same. */
+const ROTATION_MS = 60_000
+/** With so many connections the bootstrap peers can be left alone. */
 const ENOUGH_PEERS = 16
-/** Peers whose addresses are remembered. */
-const BOOK_SIZE = 256
 
 export function createConnector(init: ConnectorInit): Connector {
-  const { host, exchange, clock, random, log } = init
-  const self = host.peerId.toString()
-  const book = new Map<string, readonly string[]>(Object.entries(init.known))
+  const { dialer, exchange, clock, random, log } = init
+  const { self } = dialer
+  const position = positionOf(self)
+  const directory = new Directory({ self, clock, random })
+  for (const [peer, addresses] of Object.entries(init.known)) directory.heard(peer, addresses, Infinity)
+  const bootstrap = new Map(init.bootstrap.map((address) => [address, peerOf(parseAddress(address))]))
   const targets = new Map<string, Target>()
   const stopped = new AbortController()
-  let nextExchangeMs = clock.now() + EXCHANGE_PAUSE_MS
+  let cell: Cell = ''
+  let exchangePauseMs = EXCHANGE_PAUSE_MS
+  let nextExchangeMs = clock.now() + exchangePauseMs
+  let nextRotationMs = clock.now() + ROTATION_MS
+  let unlisten: (() => void) | undefined
 
-  const target = (key: string, addresses: readonly Multiaddr[], peer: string | undefined): Target => {
+  const target = (key: string, addresses: readonly string[], peer: string | undefined): Target => {
     let found = targets.get(key)
-    if (found === undefined) {
+    if (found === undefined || found.addresses.join() !== addresses.join()) {
       found = { addresses, peer, failures: 0, nextTryMs: 0, dialling: false }
       targets.set(key, found)
     }
     return found
   }
-  const isConnected = (peer: string | undefined) =>
-    peer !== undefined && host.getPeers().some((connected) => connected.toString() === peer)
+  const isInside = (peer: string) => positionOf(peer).startsWith(cell)
+  const outsiders = () => exchange.admitted().filter((peer) => !isInside(peer))
 
   const pause = (one: Target, ms: number) => {
     one.nextTryMs = clock.now() + ms * (0.5 + random())
@@ -81,10 +112,9 @@ export function createConnector(init: ConnectorInit): Connector {
   const dial = async (name: string, one: Target): Promise<void> => {
     one.dialling = true
     try {
-      const connection = await host.dial([...one.addresses], {
-        signal: AbortSignal.timeout(LIMITS.openTimeoutMs),
-      })
-      one.peer = connection.remotePeer.toString()
+      one.peer = await dialer.dial(
+        one.peer === undefined ? one.addresses : one.addresses.map(insisting(one.peer)),
+      )
       one.failures = 0
       pause(one, FIRST_PAUSE_MS)
     } catch (error) {
@@ -97,31 +127,94 @@ export function createConnector(init: ConnectorInit): Connector {
   }
 
   const tick = () => {
-    for (const address of init.bootstrap) {
-      const one = target(address.toString(), [address], peerOf(address))
-      if (one.peer !== self && ready(one)) void dial(address.toString(), one)
+    const connected = new Set(dialer.connected())
+    const ready = (one: Target) =>
+      !one.dialling && !(one.peer !== undefined && connected.has(one.peer)) && clock.now() >= one.nextTryMs
+    const dialPeer = (peer: string, addresses: readonly string[]) => {
+      if (connected.has(peer)) return
+      const one = target(peer, addresses, peer)
+      if (ready(one)) void dial(peer, one)
     }
-    if (host.getPeers().length >= ENOUGH_PEERS) return
+
+    if (connected.size < ENOUGH_PEERS) {
+      for (const [address, peer] of bootstrap) {
+        const one = target(address, [address], peer)
+        if (one.peer !== self && ready(one)) void dial(address, one)
+      }
+    }
+    // Everyone of our cell, alive or not: who was away may be back.
+    const entries = directory.entries()
+    for (const entry of entries) {
+      if (entry.position.startsWith(cell)) dialPeer(entry.peer, entry.addresses)
+    }
+    const outside = outsiders()
+    if (outside.length < OUTSIDERS && cell !== '') {
+      for (const entry of directory.outside(cell, OUTSIDERS)) dialPeer(entry.peer, entry.addresses)
+    }
+    if (outside.length > MOST_OUTSIDERS) drop(outside)
+    if (clock.now() >= nextRotationMs) {
+      nextRotationMs = clock.now() + ROTATION_MS
+      if (outside.length >= OUTSIDERS) drop(outside)
+    }
+    if (clock.now() >= nextExchangeMs) {
+      exchangePauseMs = Math.min(LONGEST_EXCHANGE_PAUSE_MS, 1.5 * exchangePauseMs)
+      nextExchangeMs = clock.now() + exchangePauseMs * (0.5 + random())
+      lookAround()
+    }
+    if (targets.size > 2 * entries.length + bootstrap.size) forgetTargets()
+  }
+
+  const lookAround = () => {
+    for (const peer of exchange.admitted()) directory.heard(peer, [])
     const admitted = exchange.admitted()
-    if (admitted.length > 0 && clock.now() >= nextExchangeMs) {
-      nextExchangeMs = clock.now() + EXCHANGE_PAUSE_MS
-      const peer = admitted[Math.floor(random() * admitted.length)]!
+    const peer = admitted[Math.floor(random() * admitted.length)]
+    if (peer !== undefined) {
       void askForPeers(peer).catch((error: unknown) => {
         log.debug({ peer, error: messageOf(error) }, 'peer exchange failed')
       })
     }
-    for (const [peer, addresses] of book) {
-      const readable = addresses.map(withPeer(peer)).filter((address) => address !== undefined)
-      const one = target(peer, readable, peer)
-      if (readable.length > 0 && ready(one)) void dial(peer, one)
+    findOurs()
+  }
+
+  const findOurs = () => {
+    const next = findCell(
+      position,
+      directory.live().map((entry) => entry.position),
+      cell,
+    )
+    if (next === cell) return
+    log.info({ from: cell, to: next }, 'another cell')
+    cell = next
+    exchangePauseMs = EXCHANGE_PAUSE_MS
+    init.onCell(cell)
+  }
+
+  const drop = (outside: readonly string[]) => {
+    const peer = outside[Math.floor(random() * outside.length)]!
+    void dialer.hangUp(peer).catch(() => undefined)
+  }
+
+  /** Those that the directory has forgotten. */
+  const forgetTargets = () => {
+    for (const [key, { peer, dialling }] of targets) {
+      if (!dialling && !bootstrap.has(key) && (peer === undefined || directory.get(peer) === undefined))
+        targets.delete(key)
     }
   }
-  const ready = (one: Target) => !one.dialling && !isConnected(one.peer) && clock.now() >= one.nextTryMs
 
   const askForPeers = async (peer: string): Promise<void> => {
-    for (const { peer: other, addresses } of await exchange.fetchPeers(peer, LIMITS.exchangedPeers)) {
-      remember(other, addresses)
+    // Near us including the sibling, which we have to know the size of; and elsewhere.
+    const near = position.slice(0, cell.length + 1)
+    const questions = [
+      { count: LIMITS.exchangedPeers, near: position, outside: false },
+      { count: 2 * OUTSIDERS, near, outside: true },
+    ]
+    for (const wanted of questions) {
+      for (const { peer: other, addresses, ageSeconds } of await exchange.fetchPeers(peer, wanted)) {
+        remember(other, addresses, 1000 * ageSeconds)
+      }
     }
+    findOurs()
   }
 
   const greet = async (peer: string): Promise<void> => {
@@ -131,36 +224,26 @@ export function createConnector(init: ConnectorInit): Connector {
     } catch (error) {
       log.info({ peer, error: messageOf(error) }, 'introduction failed')
       for (const one of targets.values()) if (one.peer === peer) pause(one, REFUSED_PAUSE_MS)
-      await host.hangUp(peerIdFromString(peer)).catch(() => undefined)
+      await dialer.hangUp(peer).catch(() => undefined)
     }
   }
 
-  const remember = (peer: string, addresses: readonly string[]) => {
-    if (
-      peer === self ||
-      addresses.length === 0 ||
-      addresses.every((address) => readableAddress(address) === undefined)
-    )
-      return
-    const kept = addresses.slice(0, LIMITS.exchangedAddresses)
-    if (book.get(peer)?.join() === kept.join()) return
-    book.delete(peer) // to the end of the map's order: the oldest entry is the first to go
-    book.set(peer, kept)
-    targets.delete(peer)
-    if (book.size > BOOK_SIZE) book.delete(book.keys().next().value!)
-  }
-
-  const onOpen = ({ detail }: CustomEvent<Connection>) => {
-    if (detail.direction === 'outbound') void greet(detail.remotePeer.toString())
-  }
-  const onDisconnect = ({ detail }: CustomEvent<PeerId>) => {
-    exchange.forget(detail.toString())
+  const remember = (peer: string, addresses: readonly string[], ageMs: number) => {
+    const readable = addresses.filter((address) => readableAddress(address) !== undefined)
+    if (readable.length > 0) directory.heard(peer, readable.slice(0, LIMITS.exchangedAddresses), ageMs)
   }
 
   return {
     start() {
-      host.addEventListener('connection:open', onOpen)
-      host.addEventListener('peer:disconnect', onDisconnect)
+      unlisten = dialer.listen({
+        onOpen(peer, direction) {
+          if (direction === 'outbound') void greet(peer)
+        },
+        onClose(peer) {
+          exchange.forget(peer)
+          directory.lost(peer)
+        },
+      })
       void (async () => {
         while (!stopped.signal.aborted) {
           tick()
@@ -170,28 +253,33 @@ export function createConnector(init: ConnectorInit): Connector {
     },
     stop() {
       stopped.abort()
-      host.removeEventListener('connection:open', onOpen)
-      host.removeEventListener('peer:disconnect', onDisconnect)
+      unlisten?.()
     },
-    learn: remember,
-    peers: (count, asker) =>
-      exchange
-        .admitted()
-        .filter((peer) => peer !== asker && book.has(peer))
+    learn(peer, addresses) {
+      remember(peer, addresses, 0)
+    },
+    cell: () => cell,
+    members: () => exchange.admitted().filter(isInside),
+    outsiders,
+    peers({ count, near, outside }, asker) {
+      const place = /^[01]*$/.test(near) ? near : ''
+      const found = outside ? directory.outside(place, count + 1) : directory.near(place, count + 1)
+      return found
+        .filter(({ peer, addresses }) => peer !== asker && addresses.length > 0)
         .slice(0, count)
-        .map((peer) => ({ peer, addresses: [...book.get(peer)!] })),
-    known: () => Object.fromEntries(book),
+        .map((entry) => ({
+          peer: entry.peer,
+          addresses: [...entry.addresses],
+          ageSeconds: Math.max(0, Math.round(directory.ageMs(entry) / 1000)),
+        }))
+    },
+    known: () => Object.fromEntries(directory.entries().map(({ peer, addresses }) => [peer, addresses])),
   }
 }
 
 /** An address that insists on the peer's identity. */
-function withPeer(peer: string) {
-  return (text: string): Multiaddr | undefined => {
-    const address = readableAddress(text)
-    return address === undefined || peerOf(address) !== undefined
-      ? address
-      : address.encapsulate(`/p2p/${peer}`)
-  }
+function insisting(peer: string) {
+  return (text: string): string => (peerOf(parseAddress(text)) === undefined ? `${text}/p2p/${peer}` : text)
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

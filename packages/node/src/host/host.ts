@@ -5,6 +5,7 @@ import { announcementPubsub } from '@comigs/protocol'
 import { identify, type Identify } from '@libp2p/identify'
 import type { Libp2p, Metrics, PrivateKey } from '@libp2p/interface'
 import { ping, type Ping } from '@libp2p/ping'
+import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
@@ -75,6 +76,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
         identify: identify(),
         ping: ping(),
         pubsub: announcementPubsub({
+          self: peerIdFromPrivateKey(options.key).toString(),
           federation: options.federation,
           scoreByAddress: !options.crowded,
           opinion: (peer) => options.opinion?.(peer) ?? 0,

@@ -2,11 +2,14 @@ import { gossipsub, type GossipSub, type GossipsubOpts } from '@chainsafe/libp2p
 import { createPeerScoreParams, createTopicScoreParams } from '@chainsafe/libp2p-gossipsub/score'
 import { type Message, TopicValidatorResult } from '@libp2p/interface'
 import { createHash } from 'node:crypto'
+import { positionOf, possibleCells } from '../cells.ts'
 import { announcementTopic } from '../gossip.ts'
 import type { Pubsub, Verdict } from '../wire.ts'
 
 export interface PubsubOptions {
-  /** Manifest hash. Only this federation's topics are ever tracked. */
+  /** Our peer id. */
+  readonly self: string
+  /** Manifest hash. Only topics of this federation, and of cells that can become ours, are ever tracked. */
   readonly federation: string
   /** Peers that share our host's address count as one crowd; off where a swarm runs on one machine. */
   readonly scoreByAddress: boolean
@@ -14,16 +17,34 @@ export interface PubsubOptions {
   opinion?(peer: string): number
 }
 
+const TOPIC_SCORE = {
+  topicWeight: 1,
+  timeInMeshWeight: 0.01,
+  timeInMeshQuantum: 1000,
+  timeInMeshCap: 300,
+  firstMessageDeliveriesWeight: 1,
+  firstMessageDeliveriesDecay: 0.99,
+  firstMessageDeliveriesCap: 20,
+  // Off: its thresholds punish honest peers on a topic this quiet.
+  meshMessageDeliveriesWeight: 0,
+  meshFailurePenaltyWeight: 0,
+  invalidMessageDeliveriesWeight: -20,
+  invalidMessageDeliveriesDecay: 0.995,
+}
+
 /**
  * Gossipsub as we use it: small signed announcements, every message judged, every hostile frame bounded. The numbers are
  * from measurements and from the holes of the 14.1 line; docs/PROTOCOL.md says which.
  */
 export function announcementPubsub(options: PubsubOptions): ReturnType<typeof gossipsub> {
-  const topic = announcementTopic(options.federation)
+  const topics = possibleCells(positionOf(options.self)).map((cell) =>
+    announcementTopic(options.federation, cell),
+  )
+  const topicScore = createTopicScoreParams(TOPIC_SCORE)
   const init: Partial<GossipsubOpts> = {
     globalSignaturePolicy: 'StrictSign',
     // Unbounded topics are how CVE-2026-46679 fills the heap.
-    allowedTopics: [topic],
+    allowedTopics: topics,
     fallbackToFloodsub: false,
     emitSelf: false,
     doPX: false,
@@ -68,23 +89,8 @@ export function announcementPubsub(options: PubsubOptions): ReturnType<typeof go
       decayToZero: 0.01,
       retainScore: 3_600_000,
       IPColocationFactorWeight: options.scoreByAddress ? -5 : 0,
-      // Without an entry for the topic, invalid messages would cost nothing.
-      topics: {
-        [topic]: createTopicScoreParams({
-          topicWeight: 1,
-          timeInMeshWeight: 0.01,
-          timeInMeshQuantum: 1000,
-          timeInMeshCap: 300,
-          firstMessageDeliveriesWeight: 1,
-          firstMessageDeliveriesDecay: 0.99,
-          firstMessageDeliveriesCap: 20,
-          // Off: its thresholds punish honest peers on a topic this quiet.
-          meshMessageDeliveriesWeight: 0,
-          meshFailurePenaltyWeight: 0,
-          invalidMessageDeliveriesWeight: -20,
-          invalidMessageDeliveriesDecay: 0.995,
-        }),
-      },
+      // Without an entry for a topic, invalid messages on it would cost nothing.
+      topics: Object.fromEntries(topics.map((topic) => [topic, topicScore])),
     }),
   }
   return gossipsub(init)

@@ -698,6 +698,8 @@ export namespace CopyAnswer {
 
 export interface PeersRequest {
   count: number
+  near: string
+  outside: boolean
 }
 
 export namespace PeersRequest {
@@ -716,6 +718,16 @@ export namespace PeersRequest {
             w.uint32(obj.count)
           }
 
+          if (obj.near != null && obj.near !== '') {
+            w.uint32(18)
+            w.string(obj.near)
+          }
+
+          if (obj.outside != null && obj.outside !== false) {
+            w.uint32(24)
+            w.bool(obj.outside)
+          }
+
           if (opts.lengthDelimited !== false) {
             w.ldelim()
           }
@@ -723,6 +735,8 @@ export namespace PeersRequest {
         (reader, length, opts = {}) => {
           const obj: any = {
             count: 0,
+            near: '',
+            outside: false,
           }
 
           const end = length == null ? reader.len : reader.pos + length
@@ -733,6 +747,14 @@ export namespace PeersRequest {
             switch (tag >>> 3) {
               case 1: {
                 obj.count = reader.uint32()
+                break
+              }
+              case 2: {
+                obj.near = reader.string()
+                break
+              }
+              case 3: {
+                obj.outside = reader.bool()
                 break
               }
               default: {
@@ -841,6 +863,7 @@ export namespace PeersAnswer {
 export interface PeerAddresses {
   peer: string
   addresses: string[]
+  ageSeconds: number
 }
 
 export namespace PeerAddresses {
@@ -866,6 +889,11 @@ export namespace PeerAddresses {
             }
           }
 
+          if (obj.ageSeconds != null && obj.ageSeconds !== 0) {
+            w.uint32(24)
+            w.uint32(obj.ageSeconds)
+          }
+
           if (opts.lengthDelimited !== false) {
             w.ldelim()
           }
@@ -874,6 +902,7 @@ export namespace PeerAddresses {
           const obj: any = {
             peer: '',
             addresses: [],
+            ageSeconds: 0,
           }
 
           const end = length == null ? reader.len : reader.pos + length
@@ -892,6 +921,10 @@ export namespace PeerAddresses {
                 }
 
                 obj.addresses.push(reader.string())
+                break
+              }
+              case 3: {
+                obj.ageSeconds = reader.uint32()
                 break
               }
               default: {
@@ -918,6 +951,160 @@ export namespace PeerAddresses {
     opts?: DecodeOptions<PeerAddresses>,
   ): PeerAddresses => {
     return decodeMessage(buf, PeerAddresses.codec(), opts)
+  }
+}
+
+export interface AverageHeader {
+  status: Status
+  length: number
+  hash: Uint8Array
+}
+
+export namespace AverageHeader {
+  let _codec: Codec<AverageHeader>
+
+  export const codec = (): Codec<AverageHeader> => {
+    if (_codec == null) {
+      _codec = message<AverageHeader>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
+
+          if (obj.status != null && __StatusValues[obj.status] !== 0) {
+            w.uint32(8)
+            Status.codec().encode(obj.status, w)
+          }
+
+          if (obj.length != null && obj.length !== 0) {
+            w.uint32(16)
+            w.uint32(obj.length)
+          }
+
+          if (obj.hash != null && obj.hash.byteLength > 0) {
+            w.uint32(26)
+            w.bytes(obj.hash)
+          }
+
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            status: Status.OK,
+            length: 0,
+            hash: uint8ArrayAlloc(0),
+          }
+
+          const end = length == null ? reader.len : reader.pos + length
+
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                obj.status = Status.codec().decode(reader)
+                break
+              }
+              case 2: {
+                obj.length = reader.uint32()
+                break
+              }
+              case 3: {
+                obj.hash = reader.bytes()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
+            }
+          }
+
+          return obj
+        },
+      )
+    }
+
+    return _codec
+  }
+
+  export const encode = (obj: Partial<AverageHeader>): Uint8Array => {
+    return encodeMessage(obj, AverageHeader.codec())
+  }
+
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<AverageHeader>,
+  ): AverageHeader => {
+    return decodeMessage(buf, AverageHeader.codec(), opts)
+  }
+}
+
+export interface AverageDone {
+  hash: Uint8Array
+}
+
+export namespace AverageDone {
+  let _codec: Codec<AverageDone>
+
+  export const codec = (): Codec<AverageDone> => {
+    if (_codec == null) {
+      _codec = message<AverageDone>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
+
+          if (obj.hash != null && obj.hash.byteLength > 0) {
+            w.uint32(10)
+            w.bytes(obj.hash)
+          }
+
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            hash: uint8ArrayAlloc(0),
+          }
+
+          const end = length == null ? reader.len : reader.pos + length
+
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                obj.hash = reader.bytes()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
+            }
+          }
+
+          return obj
+        },
+      )
+    }
+
+    return _codec
+  }
+
+  export const encode = (obj: Partial<AverageDone>): Uint8Array => {
+    return encodeMessage(obj, AverageDone.codec())
+  }
+
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<AverageDone>,
+  ): AverageDone => {
+    return decodeMessage(buf, AverageDone.codec(), opts)
   }
 }
 

@@ -9,6 +9,11 @@ const PIECE_BYTES = 65_536
 
 type Handler = (stream: WireStream, peer: string) => Promise<void>
 
+export interface ConnectionWatcher {
+  onOpen(peer: string, direction: 'inbound' | 'outbound'): void
+  onClose(peer: string): void
+}
+
 /** Everyone who waits for something to change looks again when it did. */
 class Changes {
   #waiting: (() => void)[] = []
@@ -179,30 +184,74 @@ export class MemoryNetwork {
   readonly #streams = new Map<string, Set<Side>>()
   readonly #cut = new Set<string>()
   readonly #connected = new Map<string, Set<string>>()
+  readonly #watchers = new Map<string, ConnectionWatcher>()
+  /** Peers on two sides of a partition are not linked. */
+  reachable: (a: string, b: string) => boolean = () => true
+  /** How long it takes to open a stream; may throw what a dial throws. */
+  opening: (from: string, to: string) => Promise<void> = async () => undefined
 
   wire(self: string): Wire {
-    const handlers = this.#handlers.get(self) ?? new Map<string, Handler>()
-    this.#handlers.set(self, handlers)
+    // Made anew where a peer comes back after it was killed.
+    const handlers = () => entry(this.#handlers, self, () => new Map<string, Handler>())
+    handlers()
     return {
       self,
       connected: () => [...(this.#connected.get(self) ?? [])].sort(),
       open: (peer, protocol, options) => this.#open(self, peer, protocol, options?.signal),
-      handle: async (protocol, handler) => void handlers.set(protocol, handler),
-      unhandle: async (protocol) => void handlers.delete(protocol),
+      handle: async (protocol, handler) => void handlers().set(protocol, handler),
+      unhandle: async (protocol) => void handlers().delete(protocol),
     }
   }
 
   linked(a: string, b: string): boolean {
-    return !this.#cut.has(pair(a, b))
+    return !this.#cut.has(pair(a, b)) && this.reachable(a, b)
+  }
+
+  connected(a: string, b: string): boolean {
+    return this.#connected.get(a)?.has(b) === true
+  }
+
+  /** Tells about a peer's connections; undefined: no more. */
+  watch(self: string, watcher: ConnectionWatcher | undefined): void {
+    if (watcher === undefined) this.#watchers.delete(self)
+    else this.#watchers.set(self, watcher)
+  }
+
+  async dial(self: string, peer: string): Promise<void> {
+    await this.opening(self, peer)
+    if (this.#handlers.get(peer) === undefined || !this.linked(self, peer)) {
+      throw new ProtocolError({ code: 'PEER_UNREACHABLE', peer, stage: 'dial', reason: 'no route' })
+    }
+    this.#connect(self, peer)
+  }
+
+  /** Ends what is open between two peers. */
+  hangUp(a: string, b: string): void {
+    for (const side of this.#streams.get(pair(a, b)) ?? []) side.abort(new Error('the connection was lost'))
+    this.#streams.delete(pair(a, b))
+    if (this.#connected.get(a)?.delete(b) !== true) return
+    this.#connected.get(b)?.delete(a)
+    this.#watchers.get(a)?.onClose(b)
+    this.#watchers.get(b)?.onClose(a)
+  }
+
+  /** Ends every connection that is not possible any more. */
+  sever(): void {
+    for (const [a, others] of this.#connected)
+      for (const b of [...others]) if (!this.linked(a, b)) this.hangUp(a, b)
+  }
+
+  /** A process is killed: nobody there any more, no good-bye. */
+  kill(self: string): void {
+    this.#watchers.delete(self)
+    for (const peer of [...(this.#connected.get(self) ?? [])]) this.hangUp(self, peer)
+    this.#handlers.delete(self)
   }
 
   /** The connection is lost and cannot be made again until `mend`. */
   cut(a: string, b: string): void {
     this.#cut.add(pair(a, b))
-    this.#connected.get(a)?.delete(b)
-    this.#connected.get(b)?.delete(a)
-    for (const side of this.#streams.get(pair(a, b)) ?? []) side.abort(new Error('the connection was lost'))
-    this.#streams.delete(pair(a, b))
+    this.hangUp(a, b)
   }
 
   mend(a: string, b: string): void {
@@ -229,17 +278,17 @@ export class MemoryNetwork {
       const aborted = new Promise((resolve) => signal?.addEventListener('abort', resolve, { once: true }))
       await Promise.race([there.changes.next(), back.changes.next(), aborted])
     }
+    await this.opening(self, peer)
     if (signal?.aborted === true) throw unreachable('dial', 'aborted')
     const handlers = this.#handlers.get(peer)
     if (handlers === undefined || !this.linked(self, peer)) throw unreachable('dial', 'no route')
     const handler = handlers.get(protocol)
     if (handler === undefined) throw unreachable('protocol', `${protocol} is not spoken`)
-    entry(this.#connected, self).add(peer)
-    entry(this.#connected, peer).add(self)
+    this.#connect(self, peer)
     const [request, response] = [new Channel(there), new Channel(back)]
     const ours = new Side(response, request)
     const theirs = new Side(request, response)
-    const streams = entry(this.#streams, pair(self, peer))
+    const streams = entry(this.#streams, pair(self, peer), () => new Set<Side>())
     streams.add(ours).add(theirs)
     void handler(theirs, self)
       .then(() => theirs.close())
@@ -249,6 +298,14 @@ export class MemoryNetwork {
       })
       .finally(() => streams.delete(ours) && streams.delete(theirs))
     return ours
+  }
+
+  #connect(self: string, peer: string): void {
+    if (this.connected(self, peer)) return
+    entry(this.#connected, self, () => new Set<string>()).add(peer)
+    entry(this.#connected, peer, () => new Set<string>()).add(self)
+    this.#watchers.get(self)?.onOpen(peer, 'outbound')
+    this.#watchers.get(peer)?.onOpen(self, 'inbound')
   }
 
   #link(from: string, to: string): Link {
@@ -261,8 +318,8 @@ export class MemoryNetwork {
 
 const pair = (a: string, b: string): string => [a, b].sort().join(' - ')
 
-function entry<T>(map: Map<string, Set<T>>, key: string): Set<T> {
-  const found = map.get(key) ?? new Set<T>()
+function entry<T>(map: Map<string, T>, key: string, make: () => T): T {
+  const found = map.get(key) ?? make()
   map.set(key, found)
   return found
 }

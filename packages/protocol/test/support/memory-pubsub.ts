@@ -16,12 +16,18 @@ export class MemoryPubsub {
   readonly judgements: Judgement[] = []
   /** Messages that get lost on the way to a peer. */
   lost: (author: string, to: string) => boolean = () => false
+  /** How a message gets from one peer to the next: when, and how often. */
+  carry: (from: string, to: string, deliver: () => Promise<void>) => Promise<void> = (_from, _to, deliver) =>
+    deliver()
+  /** Whether every judgement is remembered. */
+  readonly #remembers: boolean
   readonly #linked: (a: string, b: string) => boolean
   readonly #topics = new Map<string, Map<string, Judge>>()
 
   /** @param linked - whether two peers are neighbours */
-  constructor(linked: (a: string, b: string) => boolean = () => true) {
+  constructor(linked: (a: string, b: string) => boolean = () => true, remembers = true) {
     this.#linked = linked
+    this.#remembers = remembers
   }
 
   endpoint(self: string): Pubsub {
@@ -35,6 +41,11 @@ export class MemoryPubsub {
     }
   }
 
+  /** A peer is gone, without a word. */
+  leave(self: string): void {
+    for (const subscribers of this.#topics.values()) subscribers.delete(self)
+  }
+
   /** Sends a message to everyone as if `author` had signed it. */
   async flood(topic: string, data: Uint8Array, author: string): Promise<void> {
     await this.#relay(topic, data, author, author, new Set([author]))
@@ -45,7 +56,7 @@ export class MemoryPubsub {
     const judge = this.#topics.get(topic)?.get(at)
     if (judge === undefined) throw new Error(`${at} has not subscribed to ${topic}`)
     const verdict = await judge(data.slice(), author)
-    this.judgements.push({ at, author, verdict })
+    if (this.#remembers) this.judgements.push({ at, author, verdict })
     return verdict
   }
 
@@ -61,10 +72,14 @@ export class MemoryPubsub {
     )
     for (const peer of next) seen.add(peer)
     await Promise.all(
-      next.map(async (peer) => {
-        const verdict = await this.judge(topic, data, author, peer)
-        if (verdict === 'accept') await this.#relay(topic, data, author, peer, seen)
-      }),
+      next.map((peer) =>
+        this.carry(through, peer, async () => {
+          // It may have left while the message was on its way.
+          if (this.#topics.get(topic)?.has(peer) !== true) return
+          const verdict = await this.judge(topic, data, author, peer)
+          if (verdict === 'accept') await this.#relay(topic, data, author, peer, seen)
+        }),
+      ),
     )
   }
 }

@@ -24,10 +24,9 @@ export interface Identity {
 
 /** A real Ed25519 identity. */
 export async function identity(seed: number): Promise<Identity> {
+  const bytes = new Uint8Array(32).fill(seed)
+  new DataView(bytes.buffer).setUint32(0, seed)
   // Two copies of @libp2p/interface are installed; their keys differ in a type parameter only.
-  const key = (await generateKeyPairFromSeed(
-    'Ed25519',
-    new Uint8Array(32).fill(seed),
-  )) as unknown as PrivateKey
+  const key = (await generateKeyPairFromSeed('Ed25519', bytes)) as unknown as PrivateKey
   return { name: peerIdFromPrivateKey(key).toString(), key, signer: createSigner(key) }
 }

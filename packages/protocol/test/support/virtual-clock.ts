@@ -2,6 +2,9 @@ import type { Clock } from '../../src/wire.ts'
 
 interface Sleeper {
   readonly until: number
+  /** Of two with the same time, who began first wakes first. */
+  readonly order: number
+  isAwake: boolean
   wake(): void
 }
 
@@ -14,7 +17,10 @@ export async function settle(): Promise<void> {
 /** Time that stands still until a test moves it. */
 export class VirtualClock implements Clock {
   #now: number
-  readonly #sleepers = new Set<Sleeper>()
+  /** A binary heap; who woke early stays in it until its time. */
+  readonly #sleepers: Sleeper[] = []
+  #begun = 0
+  #asleep = 0
 
   constructor(now = Date.UTC(2026, 0, 1)) {
     this.#now = now
@@ -26,7 +32,7 @@ export class VirtualClock implements Clock {
 
   /** How many wait for time to pass. */
   get sleeping(): number {
-    return this.#sleepers.size
+    return this.#asleep
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
@@ -36,12 +42,15 @@ export class VirtualClock implements Clock {
         return
       }
       const wake = () => {
-        this.#sleepers.delete(sleeper)
+        sleeper.isAwake = true
+        this.#asleep--
         signal?.removeEventListener('abort', wake)
         resolve()
       }
-      const sleeper: Sleeper = { until: this.#now + Math.max(0, ms), wake }
-      this.#sleepers.add(sleeper)
+      const until = this.#now + Math.max(0, ms)
+      const sleeper: Sleeper = { until, order: this.#begun++, isAwake: false, wake }
+      this.#asleep++
+      push(this.#sleepers, sleeper)
       signal?.addEventListener('abort', wake)
     })
   }
@@ -80,9 +89,34 @@ export class VirtualClock implements Clock {
   }
 
   #next(): Sleeper | undefined {
-    let first: Sleeper | undefined
-    for (const sleeper of this.#sleepers)
-      if (first === undefined || sleeper.until < first.until) first = sleeper
-    return first
+    while (this.#sleepers[0]?.isAwake === true) pop(this.#sleepers)
+    return this.#sleepers[0]
   }
+}
+
+const isBefore = (a: Sleeper, b: Sleeper): boolean =>
+  a.until < b.until || (a.until === b.until && a.order < b.order)
+
+function push(heap: Sleeper[], sleeper: Sleeper): void {
+  let at = heap.length
+  heap.push(sleeper)
+  for (let parent = (at - 1) >> 1; at > 0 && isBefore(sleeper, heap[parent]!); parent = (at - 1) >> 1) {
+    heap[at] = heap[parent]!
+    heap[parent] = sleeper
+    at = parent
+  }
+}
+
+function pop(heap: Sleeper[]): void {
+  const last = heap.pop()!
+  if (heap.length === 0) return
+  let at = 0
+  for (;;) {
+    let child = 2 * at + 1
+    if (child + 1 < heap.length && isBefore(heap[child + 1]!, heap[child]!)) child++
+    if (child >= heap.length || !isBefore(heap[child]!, last)) break
+    heap[at] = heap[child]!
+    at = child
+  }
+  heap[at] = last
 }

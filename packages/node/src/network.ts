@@ -1,0 +1,169 @@
+import {
+  type Averaging,
+  type Clock,
+  CODECS,
+  createAveraging,
+  createExchange,
+  createGossip,
+  type Exchange,
+  type Gossip,
+  type GossipEvents,
+  type Manifest,
+  type OwnState,
+  type ProtocolError,
+  type Pubsub,
+  type Random,
+  type Signer,
+  type Wire,
+} from '@comigs/protocol'
+import { type Connector, type ConnectorLog, createConnector } from './host/connector.ts'
+import type { Dialer } from './host/dialer.ts'
+import type { KnownPeers } from './state/state-directory.ts'
+
+export interface NetworkInit {
+  readonly manifest: Manifest
+  /** y(0). */
+  readonly initial: Float32Array
+  readonly wire: Wire
+  readonly pubsub: Pubsub
+  readonly dialer: Dialer
+  readonly signer: Signer
+  readonly clock: Clock
+  /** Streams of random numbers by purpose and counter. */
+  random(purpose: string, counter: number): Random
+  readonly bootstrap: readonly string[]
+  readonly known: KnownPeers
+  readonly restored: OwnState | undefined
+  persist(state: OwnState): Promise<void>
+  readonly log: ConnectorLog
+  /** Whether to follow a peer at all. @default everyone */
+  admits?(peer: string): boolean
+  readonly events: GossipEvents & {
+    onRefusedPeer(peer: string, error: ProtocolError): void
+    onCell(cell: string): void
+  }
+}
+
+/** A peer's side of the swarm: who it is connected to, whom it follows, and whom it averages with. */
+export interface Network {
+  readonly exchange: Exchange
+  readonly gossip: Gossip
+  readonly averaging: Averaging
+  readonly connector: Connector
+  stop(): Promise<void>
+}
+
+/** Puts the parts of the protocol together; the same over libp2p in a peer and in memory in the simulator. */
+export async function joinNetwork(init: NetworkInit): Promise<Network> {
+  const { manifest, initial, wire, clock, log, events } = init
+  const catchUp = (peer: string) => {
+    gossip.catchUp(peer).catch((error: unknown) => {
+      log.debug({ peer, error: String(error) }, 'catching up failed')
+    })
+  }
+  const exchange: Exchange = createExchange({
+    wire,
+    clock,
+    manifest,
+    holdings: {
+      payload: (hash) => gossip.holdings.payload(hash),
+      copy: (author) => gossip.holdings.copy(author),
+      announcements: () => gossip.holdings.announcements(),
+      peers: (wanted, asker) => connector.peers(wanted, asker),
+    },
+    addresses: () => init.dialer.addresses(),
+    onTraffic: events.onTraffic,
+    onAdmitted(peer, addresses) {
+      connector.learn(peer, addresses)
+      if (connector.members().includes(peer)) catchUp(peer)
+    },
+    onRefused: events.onRefusedPeer,
+    onOffence: events.onRefusal,
+  })
+  const gossip: Gossip = createGossip({
+    manifest,
+    initial,
+    wire,
+    pubsub: init.pubsub,
+    exchange,
+    signer: init.signer,
+    clock,
+    random: init.random,
+    restored: init.restored,
+    persist: init.persist,
+    ...(init.admits === undefined ? {} : { admits: init.admits }),
+    events,
+  })
+  const connector: Connector = createConnector({
+    dialer: init.dialer,
+    exchange,
+    clock,
+    random: init.random('connector', 0),
+    log,
+    bootstrap: init.bootstrap,
+    known: init.known,
+    onCell(cell) {
+      gossip.enter(cell)
+      for (const peer of connector.members()) catchUp(peer)
+      events.onCell(cell)
+    },
+  })
+  const averaging = createAveraging({
+    initial,
+    // A federation that pays for exact deltas wants exact averages, too.
+    codec: CODECS[['float32', 'float16'].includes(manifest.codec.values) ? 'float16' : 'int8'],
+    wire,
+    clock,
+    random: init.random('averaging', 0),
+    robust: manifest.robust,
+    isAdmitted: (peer) => exchange.admitted().includes(peer),
+    outsiders: () => connector.outsiders(),
+    events,
+  })
+  await exchange.start()
+  await averaging.start()
+  connector.start()
+  await gossip.start()
+  return {
+    exchange,
+    gossip,
+    averaging,
+    connector,
+    async stop() {
+      connector.stop()
+      gossip.stop()
+      await averaging.stop()
+      await exchange.stop()
+    },
+  }
+}
+
+/** How long a joiner looks for copies to start from, before it starts alone. */
+const JOIN_TIMEOUT_MS = 15_000
+const POLL_MS = 100
+/** A joiner is where it belongs when its cell has not changed for so long. */
+const SETTLED_MS = 1000
+
+/**
+ * Where a newcomer starts: at the mean of the copies of its cell.
+ * @returns undefined when there is nobody to start from
+ */
+export async function findStart(
+  { exchange, gossip, connector }: Network,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Float32Array | undefined> {
+  const deadline = clock.now() + JOIN_TIMEOUT_MS
+  let cell = connector.cell()
+  let since = clock.now()
+  const isSettled = () => connector.members().length > 0 && clock.now() - since >= SETTLED_MS
+  while (!isSettled() && clock.now() < deadline && !signal.aborted) {
+    await clock.sleep(POLL_MS, signal)
+    if (connector.cell() !== cell || exchange.admitted().length === 0) {
+      cell = connector.cell()
+      since = clock.now()
+    }
+  }
+  await Promise.all(connector.members().map((peer) => gossip.catchUp(peer).catch(() => undefined)))
+  return gossip.joinAt()
+}

@@ -1,0 +1,377 @@
+import { describe, expect, it } from 'vitest'
+import { type Averaging, AVERAGE_PROTOCOL, createAveraging } from '../src/averaging.ts'
+import { CODECS, type CodecName } from '../src/codec/codec.ts'
+import type { RefusalReason } from '../src/gossip.ts'
+import { LIMITS } from '../src/limits.ts'
+import { AverageDone, AverageHeader, Status } from '../src/pb/messages.ts'
+import type { Wire, WireStream } from '../src/wire.ts'
+import { sha256 } from './support/federation.ts'
+import { andThenSilence, answerWith, frame } from './support/hostile.ts'
+import { MemoryNetwork } from './support/memory-network.ts'
+import { randomVector, seeded } from './support/random.ts'
+import { settle, VirtualClock } from './support/virtual-clock.ts'
+
+const COUNT = 300
+const INITIAL = randomVector(COUNT, 1)
+
+interface Party {
+  readonly averaging: Averaging
+  readonly refusals: RefusalReason[]
+  readonly bytes: { in: number; out: number }
+}
+
+interface World {
+  readonly network: MemoryNetwork
+  readonly clock: VirtualClock
+}
+
+const createWorld = (): World => ({ network: new MemoryNetwork(), clock: new VirtualClock() })
+
+async function start(
+  { network, clock }: World,
+  name: string,
+  {
+    outsiders = [],
+    codec = 'int8',
+    wire = network.wire(name),
+    strangers = [],
+    robust = false,
+  }: {
+    outsiders?: readonly string[]
+    codec?: CodecName
+    wire?: Wire
+    strangers?: readonly string[]
+    robust?: boolean
+  } = {},
+): Promise<Party> {
+  const refusals: RefusalReason[] = []
+  const bytes = { in: 0, out: 0 }
+  const averaging = createAveraging({
+    initial: INITIAL,
+    codec: CODECS[codec],
+    wire,
+    clock,
+    random: seeded(name.length),
+    robust,
+    isAdmitted: (peer) => !strangers.includes(peer),
+    outsiders: () => outsiders,
+    events: {
+      onTraffic: (_, direction, count) => (bytes[direction] += count),
+      onRefusal: (reason) => refusals.push(reason),
+    },
+  })
+  await averaging.start()
+  return { averaging, refusals, bytes }
+}
+
+/** Long enough for everyone to have asked, and for nobody to be given up. */
+const A_WHILE_MS = 2000
+
+async function pair(codec: CodecName = 'int8', wire?: (network: MemoryNetwork) => Wire) {
+  const world = createWorld()
+  const alice = await start(world, 'alice', {
+    outsiders: ['bob'],
+    codec,
+    ...(wire === undefined ? {} : { wire: wire(world.network) }),
+  })
+  const bob = await start(world, 'bob', { codec })
+  return { ...world, alice, bob }
+}
+
+const x = (seed: number) => randomVector(COUNT, seed)
+
+describe('pairwise averaging', () => {
+  it.each([
+    ['int8', 0.02],
+    ['float16', 1e-3],
+  ] as const)('brings both to the middle with %s, and keeps their sum exactly', async (codec, tolerance) => {
+    const { alice, bob, clock } = await pair(codec)
+    bob.averaging.offer(x(2))
+    alice.averaging.offer(x(3))
+    await clock.advance(A_WHILE_MS)
+    const [a, b] = [alice.averaging.take()!, bob.averaging.take()!]
+    expect([a.peers, b.peers]).toEqual([['bob'], ['alice']])
+    for (let k = 0; k < COUNT; k++) {
+      expect(a.increment[k]! + b.increment[k]!).toBe(0)
+      expect(Math.abs(a.increment[k]! - (x(2)[k]! - x(3)[k]!) / 2)).toBeLessThan(tolerance)
+    }
+    expect([alice.refusals, bob.refusals]).toEqual([[], []])
+  })
+
+  it('is unbiased with int8', async () => {
+    const sum = new Float64Array(COUNT)
+    const { alice, bob, clock } = await pair()
+    const times = 60
+    for (let time = 0; time < times; time++) {
+      bob.averaging.offer(x(2))
+      alice.averaging.offer(x(3))
+      await clock.advance(100_000)
+      const { increment } = alice.averaging.take()!
+      for (let k = 0; k < COUNT; k++) sum[k]! += increment[k]!
+      bob.averaging.take()
+    }
+    const bias = sum.map((total, k) => total / times - (x(2)[k]! - x(3)[k]!) / 2)
+    // One exchange is off by up to 0.016 an element; a mean of 60 by a fraction of that.
+    expect(Math.max(...bias.map(Math.abs))).toBeLessThan(0.004)
+  })
+
+  it('adds up what a round brings: one that we asked, and one that asked us', async () => {
+    const world = createWorld()
+    const ring = ['alice', 'bob', 'carol']
+    const peers = await Promise.all(
+      ring.map((name, i) => start(world, name, { outsiders: [ring[(i + 1) % 3]!], codec: 'float16' })),
+    )
+    peers.forEach(({ averaging }, i) => averaging.offer(x(i)))
+    await world.clock.advance(A_WHILE_MS)
+    const taken = peers.map(({ averaging }) => averaging.take()!)
+    expect(taken.map(({ peers: others }) => [...others].sort())).toEqual([
+      ['bob', 'carol'],
+      ['alice', 'carol'],
+      ['alice', 'bob'],
+    ])
+    for (let k = 0; k < COUNT; k++) {
+      const values = [0, 1, 2].map((i) => x(i)[k]!)
+      const sum = values.reduce((a, b) => a + b, 0)
+      // x + (a - x) / 2 + (b - x) / 2 = (a + b) / 2
+      for (const [i, { increment }] of taken.entries())
+        expect(Math.abs(values[i]! + increment[k]! - (sum - values[i]!) / 2)).toBeLessThan(2e-3)
+    }
+  })
+
+  it('answers once a round, whoever asks', async () => {
+    const world = createWorld()
+    const alice = await start(world, 'alice')
+    const askers = await Promise.all(
+      ['bob', 'carol', 'dave'].map((name) => start(world, name, { outsiders: ['alice'] })),
+    )
+    for (const { averaging } of [alice, ...askers]) averaging.offer(x(1))
+    await world.clock.advance(A_WHILE_MS)
+    expect(askers.filter(({ averaging }) => averaging.take() !== undefined)).toHaveLength(1)
+    expect(askers.flatMap(({ refusals }) => refusals)).toEqual([])
+    expect(alice.averaging.take()).toBeDefined()
+    expect(alice.averaging.take()).toBeUndefined()
+  })
+
+  it('tries others when one is busy', async () => {
+    const world = createWorld()
+    for (const name of ['idle-1', 'idle-2', 'idle-3']) await start(world, name) // they have offered nothing
+    const bob = await start(world, 'bob')
+    const alice = await start(world, 'alice', { outsiders: ['idle-1', 'idle-2', 'bob', 'idle-3'] })
+    bob.averaging.offer(x(2))
+    alice.averaging.offer(x(3))
+    await world.clock.advance(A_WHILE_MS)
+    expect(alice.averaging.take()?.peers).toEqual(['bob'])
+  })
+
+  it('does nothing while there is only one cell', async () => {
+    const world = createWorld()
+    const alice = await start(world, 'alice')
+    await start(world, 'bob')
+    alice.averaging.offer(x(2))
+    await world.clock.advance(A_WHILE_MS)
+    expect(alice.averaging.take()).toBeUndefined()
+    expect(alice.bytes).toEqual({ in: 0, out: 0 })
+  })
+
+  it('is refused to a peer that is not admitted', async () => {
+    const world = createWorld()
+    const alice = await start(world, 'alice', { outsiders: ['bob'] })
+    const bob = await start(world, 'bob', { strangers: ['alice'] })
+    bob.averaging.offer(x(2))
+    alice.averaging.offer(x(3))
+    await world.clock.advance(A_WHILE_MS)
+    expect([alice.averaging.take(), bob.averaging.take()]).toEqual([undefined, undefined])
+    expect(alice.refusals).toEqual(['refused'])
+    expect(bob.bytes).toEqual({ in: 0, out: 0 })
+  })
+})
+
+describe('robust averaging', () => {
+  const norm = (vector: Float32Array) => Math.hypot(...vector)
+  const far = (factor: number) => INITIAL.map((value, k) => value + factor * (x(9)[k]! - value))
+
+  /** Alice, who asks mallory after some rounds with honest others. */
+  async function after(rounds: number, factor: number): Promise<Float32Array> {
+    const world = createWorld()
+    const outsiders = ['bob']
+    const alice = await start(world, 'alice', { outsiders, robust: true, codec: 'float16' })
+    const bob = await start(world, 'bob', { codec: 'float16' })
+    const mallory = await start(world, 'mallory', { codec: 'float16' })
+    for (let round = 0; round < rounds; round++) {
+      bob.averaging.offer(x(2))
+      alice.averaging.offer(x(3))
+      await world.clock.advance(10_000)
+      alice.averaging.take()
+    }
+    outsiders[0] = 'mallory'
+    mallory.averaging.offer(far(factor))
+    alice.averaging.offer(x(3))
+    await world.clock.advance(10_000)
+    return alice.averaging.take()!.increment
+  }
+  const usual = norm(x(2).map((value, k) => (value - x(3)[k]!) / 2))
+
+  it('lets nobody move us more than twice as far as usual', async () => {
+    expect(norm(await after(4, 50)) / usual).toBeCloseTo(2, 2)
+  })
+
+  it('lets nobody move us further than we have come, while nothing is usual', async () => {
+    const own = norm(x(3).map((value, k) => value - INITIAL[k]!))
+    expect(norm(await after(0, 50)) / own).toBeCloseTo(1, 2)
+  })
+
+  it('moves nobody, and breaks nothing, when both are where they started', async () => {
+    const world = createWorld()
+    const alice = await start(world, 'alice', { outsiders: ['bob'], robust: true })
+    const bob = await start(world, 'bob', { robust: true })
+    for (const { averaging } of [alice, bob]) averaging.offer(INITIAL.slice())
+    await world.clock.advance(A_WHILE_MS)
+    expect(alice.averaging.take()!.increment).toEqual(new Float32Array(COUNT))
+  })
+
+  it('leaves alone what is as usual', async () => {
+    const expected = norm(far(1).map((value, k) => (value - x(3)[k]!) / 2))
+    expect(norm(await after(4, 1)) / expected).toBeCloseTo(1, 2)
+  })
+})
+
+/** Breaks its streams when the n-th frame would be sent. */
+function breaking(wire: Wire, at: number): Wire {
+  let frames = 0
+  const broken = (stream: WireStream): WireStream => ({
+    ...stream,
+    source: stream.source,
+    sink: (source) =>
+      stream.sink(
+        (async function* () {
+          for await (const bytes of source) {
+            if (frames++ === at) {
+              stream.abort(new Error('torn'))
+              return
+            }
+            yield bytes
+          }
+        })(),
+      ),
+    close: () => stream.close(),
+    abort: (error) => stream.abort(error),
+  })
+  return {
+    ...wire,
+    open: async (...args) => broken(await wire.open(...args)),
+    handle: (protocol, handler) => wire.handle(protocol, (stream, peer) => handler(broken(stream), peer)),
+  }
+}
+
+describe('a torn exchange', () => {
+  // Header, payload, and "done": a frame of it-length-prefixed is sent as a length and its bytes.
+  it.each([0, 1, 2, 3, 4, 5])(
+    'changes nothing on either side when the asking side breaks at piece %i',
+    async (at) => {
+      const { alice, bob, clock } = await pair('int8', (network) => breaking(network.wire('alice'), at))
+      bob.averaging.offer(x(2))
+      alice.averaging.offer(x(3))
+      await clock.advance(A_WHILE_MS)
+      expect([alice.averaging.take(), bob.averaging.take()]).toEqual([undefined, undefined])
+      expect(bob.refusals.length).toBeLessThanOrEqual(1)
+    },
+  )
+
+  it('leaves the place in the round free for another', async () => {
+    const world = createWorld()
+    const { network, clock } = world
+    const alice = await start(world, 'alice', {
+      outsiders: ['bob'],
+      wire: breaking(network.wire('alice'), 2),
+    })
+    const bob = await start(world, 'bob')
+    bob.averaging.offer(x(2))
+    alice.averaging.offer(x(3))
+    await clock.advance(A_WHILE_MS)
+    const carol = await start(world, 'carol', { outsiders: ['bob'] })
+    carol.averaging.offer(x(4))
+    await clock.advance(A_WHILE_MS)
+    expect(bob.averaging.take()?.peers).toEqual(['carol'])
+  })
+
+  it('is given up when the other side falls silent, wherever', async () => {
+    const { alice, bob, network, clock } = await pair()
+    bob.averaging.offer(x(2))
+    alice.averaging.offer(x(3))
+    network.stall('bob', 'alice')
+    await clock.advance(A_WHILE_MS + LIMITS.openTimeoutMs + LIMITS.progressTimeoutMs)
+    expect(alice.averaging.take()).toBeUndefined()
+    expect(alice.refusals).toHaveLength(1)
+  })
+})
+
+describe('a hostile other side', () => {
+  const codec = CODECS.int8
+  const good = codec.encode(x(9), seeded(1))
+  const header = (fields: Partial<AverageHeader> = {}) =>
+    frame(AverageHeader.encode({ status: Status.OK, length: good.byteLength, hash: sha256(good), ...fields }))
+  const done = frame(AverageDone.encode({ hash: sha256(good) }))
+  const infinite = good.slice()
+  new DataView(infinite.buffer).setFloat32(0, Infinity, true)
+
+  it.each<[string, () => readonly Uint8Array[], RefusalReason]>([
+    ['garbage', () => [Uint8Array.of(5, 1, 2, 3, 4, 5)], 'malformed'],
+    ['another length', () => [header({ length: 7 })], 'length'],
+    ['a huge length', () => [header({ length: 0xffffffff })], 'length'],
+    ['a refusal', () => [header({ status: Status.BAD_REQUEST })], 'refused'],
+    ['another hash', () => [header({ hash: new Uint8Array(32) }), frame(good), done], 'hash'],
+    ['no hash', () => [header({ hash: new Uint8Array() }), frame(good), done], 'hash'],
+    ['more than it said', () => [header(), frame(new Uint8Array([...good, 1])), done], 'length'],
+    ['empty frames', () => [header(), frame(new Uint8Array())], 'malformed'],
+    ['an oversized frame', () => [Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0x07)], 'malformed'],
+    ['infinities', () => [header({ hash: sha256(infinite) }), frame(infinite), done], 'non-finite'],
+    ['something else than done', () => [header(), frame(good), frame(Uint8Array.of(0xff))], 'malformed'],
+    ['that it has got something else', () => [header(), frame(good), done], 'malformed'],
+    ['an early end', () => [header(), frame(good)], 'malformed'],
+  ])('that answers with %s changes nothing', async (_, pieces, reason) => {
+    const world = createWorld()
+    await answerWith(world.network, 'mallory', AVERAGE_PROTOCOL, pieces)
+    const alice = await start(world, 'alice', { outsiders: ['mallory'] })
+    alice.averaging.offer(x(3))
+    await world.clock.advance(A_WHILE_MS)
+    expect(alice.refusals).toEqual([reason])
+    expect(alice.averaging.take()).toBeUndefined()
+  })
+
+  it.each<[string, readonly Uint8Array[]]>([
+    ['says nothing', []],
+    ['says only that it will', [header()]],
+    ['sends half', [header(), frame(good.subarray(0, 100))]],
+    ['is never done', [header(), frame(good)]],
+  ])('that %s is given up, and keeps nobody from averaging', async (_, pieces) => {
+    const world = createWorld()
+    const { network, clock } = world
+    await answerWith(network, 'mallory', AVERAGE_PROTOCOL, () => andThenSilence(...pieces))
+    const alice = await start(world, 'alice', { outsiders: ['mallory'] })
+    alice.averaging.offer(x(3))
+    await clock.advance(A_WHILE_MS + LIMITS.progressTimeoutMs * (2 + pieces.length))
+    expect(alice.refusals).toEqual(['timeout'])
+    expect(clock.sleeping).toBe(0)
+    const bob = await start(world, 'bob', { outsiders: ['alice'] })
+    bob.averaging.offer(x(4))
+    await clock.advance(A_WHILE_MS)
+    expect(alice.averaging.take()?.peers).toEqual(['bob'])
+  })
+
+  it('that asks again and again is busy-signalled, whatever it asks for', async () => {
+    const world = createWorld()
+    const { network, clock } = world
+    const alice = await start(world, 'alice')
+    alice.averaging.offer(x(3))
+    for (let time = 0; time < 10; time++) {
+      const stream = await network.wire('mallory').open('alice', AVERAGE_PROTOCOL)
+      await stream.sink([header({ length: 7 })])
+      await settle()
+    }
+    // Four may begin and fail; from the fifth on nothing is even read.
+    expect(alice.refusals).toEqual(['length', 'length', 'length', 'length'])
+    expect(alice.averaging.take()).toBeUndefined()
+    await clock.advance(A_WHILE_MS + LIMITS.progressTimeoutMs)
+    expect(clock.sleeping).toBe(0)
+  })
+})

@@ -1,0 +1,29 @@
+/* eslint-disable no-console -- a command line */
+import { runScenario, scenarioOf } from './support/scenario.ts'
+
+// One seed a line, every `step`-th; one that fails says how to repeat it.
+Error.stackTraceLimit = 3 // the protocol makes errors all the time, and nobody reads their stacks here
+const [first, last, step] = process.argv.slice(2).map(Number) as [number, number, number]
+process.on('unhandledRejection', (error) => {
+  console.error(error)
+  process.exit(1)
+})
+let failed = 0
+for (let seed = first; seed <= last; seed += step) {
+  const started = performance.now()
+  const { scenario, violations, loss, consensus, cells } = await runScenario(scenarioOf(seed))
+  const { peers, codec, churn, partition, stragglers, realKeys } = scenario
+  console.log(
+    `${violations.length === 0 ? 'ok' : 'FAILED'} seed ${seed}: ${peers} peers in ${cells} cells, ${codec}, ` +
+      `churn ${churn.toFixed(2)}, stragglers ${stragglers.toFixed(2)}, ` +
+      `partition ${partition === undefined ? 'none' : `${partition.from}..${partition.to}`}` +
+      `${realKeys ? ', Ed25519' : ''}: loss ${loss.toFixed(4)}, ${(100 * consensus).toFixed(3)} % apart ` +
+      `(${((performance.now() - started) / 1000).toFixed(1)} s)`,
+  )
+  for (const violation of violations) console.log(`  ${violation}`)
+  if (violations.length > 0) {
+    failed++
+    console.log(`  repeat it with: npm run test:simulation -- --seed ${seed}`)
+  }
+}
+process.exit(failed === 0 ? 0 : 1)
