@@ -12,6 +12,7 @@ const checks = [
   ['format', 'prettier/bin/prettier.cjs', ['--check', '--log-level', 'warn', '.']],
   ['lint', 'eslint/bin/eslint.js', ['.']],
   ['types of the tests', 'typescript/bin/tsc', ['-p', 'tsconfig.test.json']],
+  ['types of the browser tests', 'typescript/bin/tsc', ['-p', 'test/browser']],
 ]
 const everywhere = ['--project', 'unit', '--project', 'e2e']
 const tests = ['tests', 'vitest/vitest.mjs', ['run', ...(filters.length > 0 ? filters : everywhere)]]

@@ -1,4 +1,5 @@
 import type { EngineName, Evaluation, SplitName } from '@comigs/model'
+import type { LeftOutReason } from '@comigs/protocol'
 import type { Strategy } from './round.ts'
 
 export interface RoundEvent {
@@ -18,6 +19,9 @@ export interface RoundEvent {
     readonly peer: string
     readonly round: number
     readonly ageRounds: number
+    /** In the last mixture, or why it was left out of that. */
+    readonly weight?: number | undefined
+    readonly leftOut?: LeftOutReason | undefined
   }[]
   readonly consensusDistance: number | undefined
   /** Differential privacy spent so far, at delta 1e-5. */
@@ -73,12 +77,13 @@ export type PeerEvent =
       readonly consensusDistance: number | undefined
     }
 
-/** GET /api/status. */
+/** GET /api/status; `?after=<round>` leaves out the rounds up to that one. */
 export interface PeerStatus {
   readonly name: string
   readonly version: string
-  readonly phase: 'starting' | 'training' | 'done'
-  readonly strategy: Strategy
+  /** Serving: a finished model, by `comigs-peer serve`. */
+  readonly phase: 'starting' | 'training' | 'done' | 'serving'
+  readonly strategy?: Strategy
   readonly peerId?: string
   readonly addresses?: readonly string[]
   readonly engine?: { readonly name: string; readonly device: string; readonly reason: string }
@@ -87,5 +92,16 @@ export interface PeerStatus {
   readonly baseValid?: Evaluation
   readonly baseTest?: Evaluation
   readonly test?: Evaluation
+  /** Where it serves HTTP. */
+  readonly http?: string
+  /** How far the peers are apart as copies come in after the last round. */
+  readonly consensus?: Pick<RoundEvent, 'neighbours' | 'consensusDistance'>
+  /** Things from other peers that were not taken, by reason. */
+  readonly refusals: Readonly<Record<string, number>>
   readonly rounds: readonly RoundEvent[]
+}
+
+/** GET /api/status of `comigs-peer swarm`. */
+export interface SwarmStatus {
+  readonly peers: readonly PeerStatus[]
 }

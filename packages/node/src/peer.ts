@@ -218,7 +218,11 @@ export async function runPeer(
       token: config.httpToken,
       metrics: () => scrape(metrics, host, lag),
       ready: () => status.phase !== 'starting',
-      status: () => status,
+      status: async (after) => ({
+        ...status,
+        rounds: status.rounds.filter(({ round }) => round > after),
+        refusals: await refusalsByReason(metrics),
+      }),
       text: createTextService({
         training,
         positions: loaded.model.positions,
@@ -548,7 +552,11 @@ function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; rec
     mixedWith: exchange?.mixedWith.length ?? 0,
     clipped: exchange === undefined ? 0 : clippedIn(exchange),
     muted: exchange?.leftOut.filter(({ reason }) => reason === 'muted').map(({ peer }) => peer) ?? [],
-    neighbours: gossip.neighbours(),
+    neighbours: gossip.neighbours().map((neighbour) => ({
+      ...neighbour,
+      weight: exchange?.mixedWith.find(({ peer }) => peer === neighbour.peer)?.weight,
+      leftOut: exchange?.leftOut.find(({ peer }) => peer === neighbour.peer)?.reason,
+    })),
     consensusDistance: exchange?.consensusDistance,
     epsilon: report.epsilon,
     generalistShare: experts.routerScores.map((scores) => scores[0]!),
@@ -558,7 +566,19 @@ function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; rec
 }
 
 function emptyStatus(config: PeerConfig): Mutable<PeerStatus> {
-  return { name: config.name, version: VERSION, phase: 'starting', strategy: config.strategy, rounds: [] }
+  return {
+    name: config.name,
+    version: VERSION,
+    phase: 'starting',
+    strategy: config.strategy,
+    refusals: {},
+    rounds: [],
+  }
+}
+
+async function refusalsByReason({ refusals }: Metrics): Promise<PeerStatus['refusals']> {
+  const { values } = await refusals.get()
+  return Object.fromEntries(values.map(({ labels, value }) => [String(labels.reason), value]))
 }
 
 /** Rounds that /api/status remembers. */
@@ -579,6 +599,7 @@ function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
     case 'listening':
       status.peerId = event.peerId
       status.addresses = event.addresses
+      status.http = event.http
       break
     case 'base':
       status.baseValid = event.valid
@@ -592,11 +613,13 @@ function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
       status.test = event.test
       status.baseTest = event.baseTest
       break
+    case 'consensus':
+      status.consensus = { neighbours: event.neighbours, consensusDistance: event.consensusDistance }
+      break
     case 'start':
     case 'joined':
     case 'refused':
     case 'staying':
-    case 'consensus':
       break
   }
 }

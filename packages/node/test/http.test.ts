@@ -1,10 +1,11 @@
-import { request } from 'node:http'
+import { type IncomingHttpHeaders, request } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { TextService } from '../src/text/text-service.ts'
 import { type HttpInit, type HttpServer, startHttp } from '../src/http/server.ts'
 
 interface Answer {
   readonly code: number
+  readonly headers: IncomingHttpHeaders
   readonly body: string
 }
 
@@ -20,7 +21,7 @@ function ask(
       (response) => {
         let body = ''
         response.on('data', (data: Buffer) => (body += data.toString()))
-        response.on('end', () => resolve({ code: response.statusCode!, body }))
+        response.on('end', () => resolve({ code: response.statusCode!, headers: response.headers, body }))
       },
     )
     sent.on('error', reject)
@@ -72,7 +73,7 @@ describe('the HTTP server', () => {
 
   it('serves metrics, health and status to its own address', async () => {
     const url = await start()
-    expect(await ask(`${url}/metrics`)).toEqual({ code: 200, body: 'comigs_round 3\n' })
+    expect(await ask(`${url}/metrics`)).toMatchObject({ code: 200, body: 'comigs_round 3\n' })
     expect((await ask(`${url}/healthz`)).code).toBe(200)
     expect((await ask(`${url}/readyz`)).code).toBe(200)
     expect(JSON.parse((await ask(`${url}/api/status`)).body)).toEqual({ phase: 'training' })
@@ -141,6 +142,55 @@ describe('the HTTP server', () => {
     expect((await ask(`${url}/v1/models`)).code).toBe(401)
     expect((await ask(`${url}/api/status`, { headers: { authorization: 'Bearer secre' } })).code).toBe(401)
     expect((await ask(`${url}/api/status`, { headers: { authorization: 'Bearer secret' } })).code).toBe(200)
+  })
+
+  it('tells a status from the round that was asked for', async () => {
+    const url = await start({ status: (after) => ({ after }) })
+    const after = async (query: string) =>
+      (JSON.parse((await ask(`${url}/api/status${query}`)).body) as { after: number }).after
+    expect(await after('')).toBe(0)
+    expect(await after('?after=7')).toBe(7)
+    expect(await after('?after=x&after=y')).toBe(0)
+  })
+})
+
+describe('the page', () => {
+  let server: HttpServer
+  afterEach(() => server.stop())
+
+  it('is whole: every file that it names is there, of the right type, for its own scripts only', async () => {
+    server = await startHttp(init)
+    const page = await ask(server.url)
+    expect(page.headers['content-type']).toMatch(/^text\/html/)
+    const files = [...page.body.matchAll(/(?:src|href)="(page\/[^"]+)"/g)].map(([, path]) => path!)
+    expect(files).toHaveLength(5)
+    const { body } = await ask(`${server.url}/page/main.js`)
+    const modules = [...body.matchAll(/from ["']\.\/([^"']+)["']/g)].map(([, name]) => `page/${name!}`)
+    expect(modules.length).toBeGreaterThan(2)
+    for (const path of [...files, ...modules]) {
+      const { code, headers } = await ask(`${server.url}/${path}`)
+      expect(code, path).toBe(200)
+      expect(headers['content-type'], path).toMatch(/^(text\/(css|javascript)|image\/svg)/)
+    }
+    const policy = page.headers['content-security-policy']
+    expect(policy).toContain("default-src 'none'; script-src 'self';")
+    expect(policy).not.toContain('unsafe')
+    expect(page.headers['x-content-type-options']).toBe('nosniff')
+  })
+
+  it('is not for a foreign Host, and has no way out of its folder', async () => {
+    server = await startHttp(init)
+    expect((await ask(server.url, { headers: { host: 'evil.example' } })).code).toBe(421)
+    for (const path of ['/page/', '/page/../package.json', '/page/%2e%2e/package.json', '/page/main.ts'])
+      expect((await ask(server.url + path)).code, path).toBe(404)
+  })
+
+  it('off loopback comes without the token, which it asks for; the figures do not', async () => {
+    server = await startHttp({ ...init, host: '0.0.0.0', token: 'secret' })
+    expect((await ask(server.url)).code).toBe(200)
+    expect((await ask(`${server.url}/page/main.js`)).code).toBe(200)
+    expect((await ask(`${server.url}/api/status?/page/main.js`)).code).toBe(401)
+    expect((await ask(`${server.url}//`)).code).toBe(401)
   })
 })
 

@@ -67,7 +67,7 @@ export interface ExchangeInit {
   onAdmitted(peer: string, addresses: readonly string[]): void
   onRefused(peer: string, error: ProtocolError): void
   /** A peer asked what no honest peer asks, or too much. */
-  onOffence(peer: string, reason: RefusalReason, detail: string): void
+  readonly onOffence: (reason: RefusalReason, peer: string, detail: string) => void
 }
 
 /** Streams between two peers: who are you, give me that payload, that copy, other peers. */
@@ -171,7 +171,7 @@ export function createExchange(init: ExchangeInit): Exchange {
   ) =>
     wire.handle(PROTOCOLS[kind], async (stream: WireStream, peer: string) => {
       if (!requests.take(peer)) {
-        init.onOffence(peer, 'rate', `too many requests (${kind})`)
+        init.onOffence('rate', peer, `too many requests (${kind})`)
         throw new Error('too many requests')
       }
       let giveBack = (): void => undefined
@@ -184,7 +184,7 @@ export function createExchange(init: ExchangeInit): Exchange {
           return made
         })
       } catch (error) {
-        if (isMalformed(error)) init.onOffence(peer, 'malformed', `${kind}: ${error.message}`)
+        if (isMalformed(error)) init.onOffence('malformed', peer, `${kind}: ${error.message}`)
         throw error
       } finally {
         giveBack()

@@ -57,6 +57,7 @@ function describe(event: PeerEvent): string[] {
     case 'listening':
       return [
         `peer        ${event.peerId}`,
+        `page        ${event.http}`,
         `metrics     ${event.http}/metrics`,
         `text        ${event.http}/v1`,
       ]

@@ -1,6 +1,7 @@
 import type { BaseDtype } from '@comigs/model'
 import type { Command } from 'commander'
 import { resolveBase } from '../base-folder.ts'
+import type { PeerStatus } from '../events.ts'
 import { startHttp } from '../http/server.ts'
 import { countTexts, createMetrics } from '../metrics.ts'
 import { loadPersonalModel } from '../text/personal-model.ts'
@@ -47,20 +48,22 @@ async function serve(flags: Flags, training: Training, stop: AbortSignal): Promi
     1,
   )
   metrics.round.set(round)
+  const status: PeerStatus = {
+    name: federation.name,
+    version: VERSION,
+    phase: 'serving',
+    engine: { name: engine, device, reason },
+    federation,
+    refusals: {},
+    rounds: [],
+  }
   const http = await startHttp({
     ...flags.http,
     names: flags.httpNames ?? [],
     token: flags.httpToken,
     metrics: () => metrics.registry.metrics(),
     ready: () => true,
-    status: () => ({
-      version: VERSION,
-      phase: 'serving',
-      engine: { name: engine, device, reason },
-      federation,
-      experts: model.experts,
-      round,
-    }),
+    status: () => status,
     text: createTextService({
       training,
       positions: model.model.positions,
@@ -71,7 +74,7 @@ async function serve(flags: Flags, training: Training, stop: AbortSignal): Promi
     },
   })
   if (flags.json === true) printJson({ event: 'serving', http: http.url, round, federation })
-  else print(`serving     ${http.url}/v1 (as of round ${round}; ctrl-C stops)`)
+  else print(`serving     ${http.url}/v1 (as of round ${round}; ctrl-C stops)\npage        ${http.url}`)
   await new Promise<void>((resolve) => {
     stop.addEventListener('abort', () => resolve())
   })

@@ -30,6 +30,7 @@ interface Flags {
   readonly trusting: boolean
   readonly threads: number
   readonly engine: string
+  readonly stay: boolean
   readonly json?: boolean
 }
 
@@ -74,6 +75,7 @@ export function addSwarmCommand(program: Command): void {
     .addOption(shared.base())
     .addOption(shared.baseDtype())
     .addOption(option('--state <folder>', "where the peers' states go (default: a new folder in .comigs)"))
+    .addOption(option('--stay', 'keep the peers and their page up after the last round').default(false))
     .addOption(shared.engine())
     .addOption(shared.threads())
     .addOption(shared.json())
@@ -102,12 +104,16 @@ export function addSwarmCommand(program: Command): void {
 }
 
 interface View {
+  onPage(url: string): void
   onEvent(peer: string, event: PeerEvent): void
   onResult(result: SwarmResult): Promise<void>
 }
 
 function jsonView(): View {
   return {
+    onPage: (http) => {
+      printJson({ event: 'page', http })
+    },
     onEvent: (peer, event) => {
       printJson({ peer, ...event })
     },
@@ -121,6 +127,9 @@ function jsonView(): View {
 /** One line an event, for logs. */
 function lineView(): View {
   return {
+    onPage: (url) => {
+      print(`page   ${url}`)
+    },
     onEvent(peer, event) {
       const line = eventLine(event)
       if (line !== undefined) print(`${peer.padEnd(6)} ${line}`)
@@ -199,6 +208,9 @@ function liveView({ rounds }: SwarmConfig): View {
     )
   }
   return {
+    onPage: (url) => {
+      print(`Watch it in a browser: ${pc.bold(url)}\n`)
+    },
     onEvent(peer, event) {
       const row = peers.get(peer) ?? { state: 'starting', cells: {} }
       peers.set(peer, row)

@@ -1,12 +1,13 @@
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { timingSafeEqual } from 'node:crypto'
 import { type AddressInfo, isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { NodeError } from '../errors.ts'
 import type { TextService } from '../text/text-service.ts'
 import { addOpenAiRoutes } from './openai.ts'
+import { addPage, PAGE_HEADERS, readPage } from './page.ts'
 
-export interface HttpInit {
+export interface ListenInit {
   /** Address to listen on. */
   readonly host: string
   /** 0: the system chooses. */
@@ -15,11 +16,15 @@ export interface HttpInit {
   readonly names: readonly string[]
   /** Asked for (`Authorization: Bearer …`) by everything that is not health or metrics, when not on loopback. */
   readonly token: string | undefined
+  onRefused(reason: Refusal['reason']): void
+}
+
+export interface HttpInit extends ListenInit {
   metrics(): Promise<string>
   ready(): boolean
-  status(): unknown
+  /** @param after - rounds up to this one are not asked for */
+  status(after: number): unknown
   readonly text: TextService
-  onRefused(reason: 'host' | 'origin' | 'content-type' | 'token'): void
 }
 
 export interface HttpServer {
@@ -29,28 +34,50 @@ export interface HttpServer {
 }
 
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost']
-/** Machines ask these; they tell numbers, not text. */
+/** Machines ask these; they tell numbers, not text. (The page's own files tell nothing.) */
 const OPEN_PATHS = ['/metrics', '/healthz', '/readyz']
 
+/** A peer's own HTTP server: metrics, health, status, text and the page. */
+export function startHttp(init: HttpInit): Promise<HttpServer> {
+  return listen(init, (server) => {
+    addRoutes(server, init)
+  })
+}
+
 /**
- * The peer's own HTTP server. A web page that the user happens to visit must not be able to reach a model of private
+ * Serves the page and some routes. A web page that the user happens to visit must not be able to reach a model of private
  * text: the Host must be one of ours (against DNS rebinding), an Origin must be our own, there is no CORS, and whatever
  * changes or queries anything must be JSON, which no form can send.
  * @throws NodeError `PORT_IN_USE`, `OPTION_INVALID` when a token is missing off loopback
  */
-export async function startHttp(init: HttpInit): Promise<HttpServer> {
+export async function listen(
+  init: ListenInit,
+  addRoutes: (server: FastifyInstance) => void,
+): Promise<HttpServer> {
   const onLoopback = LOOPBACK.includes(init.host)
   if (!onLoopback && (init.token === undefined || init.token === '')) {
     const reason =
       'is not a loopback address: give --http-token too, since whoever holds it can query the model'
     throw new NodeError({ code: 'OPTION_INVALID', option: '--http', value: init.host, reason })
   }
+  const page = await readPage()
   const server = fastify({ logger: false, bodyLimit: 1 << 20, trustProxy: false })
+  const isOpen = (path: string) => OPEN_PATHS.includes(path) || page.has(path)
   server.addHook('onRequest', (request, response, done) => {
-    guard(request, response, init, onLoopback)
-    if (!response.sent) done()
+    response.headers(PAGE_HEADERS)
+    const refusal = refusalOf(request, init, onLoopback || isOpen(request.url.split('?')[0]!))
+    if (refusal === undefined) {
+      done()
+      return
+    }
+    const { status, reason, message } = refusal
+    init.onRefused(reason)
+    // As OpenAI's errors are made, so that its clients show the message.
+    const error = { message, type: 'invalid_request_error', param: null, code: reason }
+    void response.code(status).send({ error })
   })
-  addRoutes(server, init)
+  addPage(server, page)
+  addRoutes(server)
   try {
     await server.listen({ host: init.host, port: init.port })
   } catch (error) {
@@ -77,36 +104,35 @@ function addRoutes(server: FastifyInstance, init: HttpInit): void {
   server.get('/readyz', async (_, response) => {
     await response.code(init.ready() ? 200 : 503).send({ status: init.ready() ? 'ready' : 'starting' })
   })
-  server.get('/api/status', () => init.status())
+  server.get('/api/status', (request) => init.status(roundAfter(request)))
   addOpenAiRoutes(server, init.text)
 }
 
-function guard(request: FastifyRequest, response: FastifyReply, init: HttpInit, onLoopback: boolean): void {
-  const refuse = (code: number, reason: Parameters<HttpInit['onRefused']>[0], message: string) => {
-    init.onRefused(reason)
-    // As OpenAI's errors are made, so that its clients show the message.
-    void response
-      .code(code)
-      .send({ error: { message, type: 'invalid_request_error', param: null, code: reason } })
-  }
-  if (!isOurs(request.headers.host, init)) {
-    refuse(421, 'host', 'this server does not answer to that Host')
-    return
-  }
-  const { origin } = request.headers
-  if (origin !== undefined && origin !== `http://${request.headers.host ?? ''}`) {
-    refuse(403, 'origin', 'requests from other origins are refused')
-    return
-  }
+/** `?after=<round>` of a request for a status; everything without it. */
+export function roundAfter({ query }: FastifyRequest): number {
+  return Number((query as { readonly after?: string }).after) || 0
+}
+
+interface Refusal {
+  readonly status: number
+  readonly reason: 'host' | 'origin' | 'content-type' | 'token'
+  readonly message: string
+}
+
+function refusalOf(request: FastifyRequest, init: ListenInit, isFree: boolean): Refusal | undefined {
+  const { host, origin, 'content-type': type = '' } = request.headers
+  if (!isOurs(host, init))
+    return { status: 421, reason: 'host', message: 'this server does not answer to that Host' }
+  if (origin !== undefined && origin !== `http://${host ?? ''}`)
+    return { status: 403, reason: 'origin', message: 'requests from other origins are refused' }
   const changes = request.method !== 'GET' && request.method !== 'HEAD'
-  if (changes && !/^application\/json\b/.test(request.headers['content-type'] ?? '')) {
-    refuse(415, 'content-type', 'send application/json')
-    return
+  if (changes && !/^application\/json\b/.test(type))
+    return { status: 415, reason: 'content-type', message: 'send application/json' }
+  if (!isFree && !hasToken(request, init.token)) {
+    const message = 'send the token given with --http-token as Authorization: Bearer'
+    return { status: 401, reason: 'token', message }
   }
-  const path = request.url.split('?')[0]!
-  if (!onLoopback && !OPEN_PATHS.includes(path) && !hasToken(request, init.token)) {
-    refuse(401, 'token', 'send the token given with --http-token as Authorization: Bearer')
-  }
+  return undefined
 }
 
 function hasToken(request: FastifyRequest, token = ''): boolean {
@@ -116,7 +142,7 @@ function hasToken(request: FastifyRequest, token = ''): boolean {
 }
 
 /** One of our addresses or names. An address cannot be rebound; a name that we do not know could be anyone's. */
-function isOurs(host: string | undefined, { host: listen, names }: HttpInit): boolean {
+function isOurs(host: string | undefined, { host: listen, names }: ListenInit): boolean {
   if (host === undefined) return false
   const name = host
     .replace(/:\d+$/, '')

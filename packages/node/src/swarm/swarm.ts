@@ -6,6 +6,7 @@ import type { PeerEvent } from '../events.ts'
 import { type NewFederation, newManifest } from '../new-manifest.ts'
 import type { Strategy } from '../round.ts'
 import { type ChildPeer, startChildPeer } from './child-peer.ts'
+import { startSwarmPage } from './swarm-page.ts'
 import type { DataSet } from './data-set.ts'
 
 export interface SwarmConfig {
@@ -25,6 +26,8 @@ export interface SwarmConfig {
   readonly federation: NewFederation
   readonly threads: number
   readonly engine: string
+  /** Keep serving after the result, until stopped. */
+  readonly stay: boolean
 }
 
 export interface PeerResult {
@@ -63,10 +66,13 @@ const CONSENSUS_POLL_MS = 200
 export async function runSwarm(
   config: SwarmConfig,
   {
+    onPage,
     onEvent,
     onResult,
     signal,
   }: {
+    /** Where one page shows all peers. */
+    onPage(url: string): void
     onEvent(peer: string, event: PeerEvent): void
     /** Called while the peers still serve; they are stopped when it resolves. */
     onResult(result: SwarmResult): Promise<void>
@@ -84,6 +90,8 @@ export async function runSwarm(
     })
   })
   aborted.catch(() => undefined)
+  const page = await startSwarmPage(children)
+  onPage(page.url)
 
   const life = async (): Promise<void> => {
     const names = peerNames(config)
@@ -110,12 +118,14 @@ export async function runSwarm(
       seconds: (Date.now() - started) / 1000,
       peers: children.map((child, index) => resultOf(child, userOf(config, index), join(root, child.name))),
     })
+    if (config.stay) await aborted
   }
   try {
     await Promise.race([life(), aborted])
   } catch (error) {
     if (!signal.aborted) throw error
   } finally {
+    await page.stop()
     await stopAll()
   }
 }

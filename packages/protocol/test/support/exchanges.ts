@@ -49,7 +49,7 @@ export async function startParty(
     onTraffic: (kind, direction, bytes) => traffic.push(`${kind} ${direction} ${bytes}`),
     onAdmitted: (peer, theirs) => admitted.push({ peer, addresses: theirs }),
     onRefused: (peer, error) => refused.push({ peer, error }),
-    onOffence: (peer, reason) => offences.push({ peer, reason }),
+    onOffence: (reason, peer) => offences.push({ peer, reason }),
   })
   await exchange.start()
   return { name, exchange, admitted, refused, traffic, offences }

@@ -89,7 +89,7 @@ export async function startPeer(world: World, name: string, options: PeerOptions
     onTraffic: () => undefined,
     onAdmitted: (peer) => diary.push(`admitted ${peer}`),
     onRefused: (peer, error) => refusedPeers.push({ peer, error }),
-    onOffence: (peer, reason) => refusals.push({ reason, peer }),
+    onOffence: (reason, peer) => refusals.push({ reason, peer }),
   })
   const gossip: Gossip = createGossip({
     manifest,

@@ -1,0 +1,87 @@
+import { describe, expect, it } from 'vitest'
+import { eventData } from '../page/completions.ts'
+import { createHistory } from '../page/history.ts'
+import type { PeerStatus, RoundEvent } from '../src/events.ts'
+
+/** What the page does without a browser; test/browser has the rest. */
+
+const rounds = (from: number, to: number, loss = 1) =>
+  Array.from({ length: to - from + 1 }, (_, k) => ({ round: from + k, trainLoss: loss }) as RoundEvent)
+
+const status = (name: string, peerId: string | undefined, seen: readonly RoundEvent[]): PeerStatus => ({
+  name,
+  ...(peerId === undefined ? {} : { peerId }),
+  version: '0',
+  phase: 'training',
+  refusals: {},
+  rounds: seen,
+})
+
+const numbers = (one: { readonly rounds: readonly RoundEvent[] }) => one.rounds.map(({ round }) => round)
+
+describe('what the page remembers', () => {
+  it('asks for everything, then for what is new to the peer that is furthest behind', () => {
+    const history = createHistory()
+    expect(history.after).toBe(0)
+    history.merge([status('a', 'A', rounds(1, 5)), status('b', 'B', rounds(1, 3))])
+    expect(history.after).toBe(3)
+    history.merge([status('a', 'A', rounds(4, 6)), status('b', 'B', rounds(4, 4))])
+    expect(history.peers.map(numbers)).toEqual([
+      [1, 2, 3, 4, 5, 6],
+      [1, 2, 3, 4],
+    ])
+  })
+
+  it('keeps what a peer told before it restarted, and a peer that starts', () => {
+    const history = createHistory()
+    history.merge([status('a', 'A', rounds(1, 3))])
+    history.merge([status('a', undefined, [])])
+    history.merge([status('a', 'A', rounds(5, 6))])
+    expect(history.peers.map(numbers)).toEqual([[1, 2, 3, 5, 6]])
+  })
+
+  it('begins anew with another peer at the same place', () => {
+    const history = createHistory()
+    history.merge([status('a', 'A', rounds(1, 9))])
+    history.merge([status('a', 'Z', [])])
+    expect(history.after).toBe(0)
+    history.merge([status('a', 'Z', rounds(1, 2))])
+    expect(history.peers.map(numbers)).toEqual([[1, 2]])
+  })
+
+  it('is bounded', () => {
+    const history = createHistory()
+    history.merge([status('a', 'A', rounds(1, 4000))])
+    history.merge([status('a', 'A', rounds(4001, 8000))])
+    expect(history.peers[0]!.rounds).toHaveLength(5000)
+    expect(history.after).toBe(8000)
+  })
+})
+
+describe('server-sent events', () => {
+  const read = async (...chunks: (string | Uint8Array)[]) => {
+    const encoder = new TextEncoder()
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (const chunk of chunks)
+          controller.enqueue(typeof chunk === 'string' ? encoder.encode(chunk) : chunk)
+        controller.close()
+      },
+    })
+    const found: string[] = []
+    for await (const data of eventData(body)) found.push(data)
+    return found
+  }
+
+  it('come out whole however they were cut', async () => {
+    const text = 'data: {"text":"müde"}\n\ndata: zwei\n\n'
+    const bytes = new TextEncoder().encode(text)
+    for (let cut = 0; cut <= bytes.length; cut++)
+      expect(await read(bytes.slice(0, cut), bytes.slice(cut))).toEqual(['{"text":"müde"}', 'zwei'])
+  })
+
+  it('are nothing without an end or without data', async () => {
+    expect(await read('data: half')).toEqual([])
+    expect(await read(': keep-alive\n\n', 'data: x\n\n')).toEqual(['x'])
+  })
+})
