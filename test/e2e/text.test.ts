@@ -177,7 +177,7 @@ describe('text for many', () => {
 
   beforeAll(async () => {
     worker = startTrainingWorker()
-    await loadPersonalModel(worker.training, { state, base, engine: 'auto', threads: 1 })
+    await loadPersonalModel(worker.training, { state, base, baseDtype: 'auto', engine: 'auto', threads: 1 })
   })
   afterAll(() => worker.stop())
   afterEach(async () => {
@@ -342,7 +342,7 @@ describe('training and text on one engine', () => {
   const source = { train: [file('train', '.gz')], valid: [file('valid')], test: [file('test')] }
   const ready = async () => {
     const host = new TrainingHost()
-    await host.load({ engine: 'onnx', threads: 1, base })
+    await host.load({ engine: 'onnx', threads: 1, base, baseDtype: 'auto' })
     await host.loadData(source, 32)
     const mixture = { experts: 2, rank: 8, alpha: 16, routing: 'router' as const }
     const schedule = { kind: 'constant' as const, rate: 2e-3, warmupSteps: 1 }

@@ -39,7 +39,8 @@ async function nodesOf(one: NamedStep): Promise<ProfiledNode[]> {
   onTestFinished(() => rm(folder, { recursive: true }))
   const runtime = await onnxWebgpu()
   const profiling = { enableProfiling: true, profileFilePrefix: join(folder, 'profile') }
-  const engine = createOnnxEngine({ ...runtime, session: { ...runtime.session, ...profiling } })
+  const session = () => ({ ...runtime.session({ isLarge: false }), ...profiling })
+  const engine = createOnnxEngine({ ...runtime, session })
   placeFor(engine, one)
   const program = await engine.compile(one.step)
   await program.run(inputsFor(one))

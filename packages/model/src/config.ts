@@ -1,6 +1,5 @@
-/** Shape of a GPT-2 model, from Hugging Face's `config.json`. */
-export interface ModelConfig {
-  readonly architecture: 'gpt2'
+/** What all families have, from Hugging Face's `config.json`. */
+interface TransformerConfig {
   /** Pieces of the vocabulary, V. */
   readonly vocabSize: number
   /** Longest sequence that positions exist for. */
@@ -8,11 +7,52 @@ export interface ModelConfig {
   /** Width of the residual stream, C. */
   readonly width: number
   readonly layers: number
+  /** Attention heads, H. */
   readonly heads: number
   /** Width inside the MLP, F. */
   readonly hidden: number
-  /** Added to the variance in layer norms. */
+  /** Added to the variance in norms. */
   readonly epsilon: number
+}
+
+export interface Gpt2Config extends TransformerConfig {
+  readonly architecture: 'gpt2'
+}
+
+export interface LlamaConfig extends TransformerConfig {
+  readonly architecture: 'llama'
+  /** Heads of keys and values, K; each serves H / K heads of queries. */
+  readonly kvHeads: number
+  /** Width of a head, D. Not always C / H. */
+  readonly headWidth: number
+  readonly rope: RopeConfig
+  /** Whether the head is the input embedding. */
+  readonly tied: boolean
+}
+
+export interface RopeConfig {
+  readonly theta: number
+  /** How sequences longer than those of pre-training were made possible. */
+  readonly scaling:
+    | undefined
+    | { readonly kind: 'linear'; readonly factor: number }
+    | {
+        readonly kind: 'llama3'
+        readonly factor: number
+        readonly lowFrequencyFactor: number
+        readonly highFrequencyFactor: number
+        /** Longest sequence of pre-training. */
+        readonly positions: number
+      }
+}
+
+export type ModelConfig = Gpt2Config | LlamaConfig
+
+/** Heads of keys and of values, K, and the width of one, D. */
+export function keyShape(model: ModelConfig): { readonly heads: number; readonly width: number } {
+  return model.architecture === 'gpt2'
+    ? { heads: model.heads, width: model.width / model.heads }
+    : { heads: model.kvHeads, width: model.headWidth }
 }
 
 export interface MixtureConfig {

@@ -1,4 +1,4 @@
-import type { MixtureConfig, ModelConfig } from './config.ts'
+import { keyShape, type MixtureConfig, type ModelConfig } from './config.ts'
 import type { Engine, Program } from './engine/engine.ts'
 import type { HostArray } from './engine/graph.ts'
 import { rows } from './evaluate.ts'
@@ -113,18 +113,19 @@ interface Cache {
   readonly size: number
   /** Rows that hold a token. */
   readonly filled: number
-  /** By layer, keys then values, `[H, P, D]` each. */
+  /** By layer, keys then values, `[K, P, D]` each. */
   readonly arrays: readonly Float32Array[]
   /** As a decode step wants them. */
   readonly inputs: Readonly<Record<string, HostArray>>
-  /** Takes over the first `count` of S new tokens. @param present - `[layers, 2, H, S, D]` */
+  /** Takes over the first `count` of S new tokens. @param present - `[layers, 2, K, S, D]` */
   remember(present: Float32Array, tokens: number, count: number): void
   forget(): void
 }
 
-function createCache({ layers, heads, width }: ModelConfig, size: number): Cache {
-  const head = width / heads
-  const arrays = Array.from({ length: 2 * layers }, () => new Float32Array(size * width))
+function createCache(model: ModelConfig, size: number): Cache {
+  const { layers } = model
+  const { heads, width } = keyShape(model)
+  const arrays = Array.from({ length: 2 * layers }, () => new Float32Array(heads * size * width))
   const mask = new Float32Array(size).fill(MASKED)
   const names = Array.from({ length: layers }, (_, i) => [
     pastInput('keys', i),
@@ -140,8 +141,8 @@ function createCache({ layers, heads, width }: ModelConfig, size: number): Cache
     inputs: { mask, ...Object.fromEntries(names.map((name, i) => [name, arrays[i]!])) },
     remember(present, tokens, count) {
       for (let i = 0; i < 2 * layers * heads; i++) {
-        const made = present.subarray(i * tokens * head, (i * tokens + count) * head)
-        arrays[Math.floor(i / heads)]!.set(made, ((i % heads) * size + filled) * head)
+        const made = present.subarray(i * tokens * width, (i * tokens + count) * width)
+        arrays[Math.floor(i / heads)]!.set(made, ((i % heads) * size + filled) * width)
       }
       mask.fill(0, filled, filled + count)
       filled += count
@@ -157,9 +158,9 @@ function createCache({ layers, heads, width }: ModelConfig, size: number): Cache
 function grown(cache: Cache, model: ModelConfig): Cache {
   const { size, filled, arrays } = cache
   const larger = createCache(model, Math.min(2 * size, model.positions))
-  // What was remembered, as if it were new: [layers, 2, H, P, D].
-  const present = new Float32Array(arrays.length * size * model.width)
-  arrays.forEach((array, i) => present.set(array, i * size * model.width))
+  // What was remembered, as if it were new: [layers, 2, K, P, D].
+  const present = new Float32Array(arrays.length * arrays[0]!.length)
+  arrays.forEach((array, i) => present.set(array, i * array.length))
   larger.remember(present, size, filled)
   return larger
 }

@@ -7,12 +7,19 @@ export type ModelErrorDetail =
       readonly actual: string
     }
   | { readonly code: 'KERNEL_UNSUPPORTED'; readonly kernel: string; readonly engine: string }
+  | {
+      readonly code: 'STORAGE_UNSUPPORTED'
+      readonly kernel: string
+      readonly input: string
+      readonly storage: string
+    }
   | { readonly code: 'ENGINE_UNAVAILABLE'; readonly engine: string; readonly reason: string }
   | { readonly code: 'VALUE_READ_WHILE_TRACING'; readonly step: string }
   | { readonly code: 'ARRAY_MISSING'; readonly name: string }
   | { readonly code: 'FILE_UNREADABLE'; readonly path: string; readonly reason: string }
   | { readonly code: 'SAFETENSORS_INVALID'; readonly path: string; readonly reason: string }
   | { readonly code: 'TENSOR_MISSING'; readonly path: string; readonly tensor: string }
+  | { readonly code: 'TENSOR_UNEXPECTED'; readonly path: string; readonly tensor: string }
   | {
       readonly code: 'TENSOR_NON_FINITE'
       readonly path: string
@@ -61,6 +68,8 @@ function render(d: ModelErrorDetail): string {
       return `${d.what}: expected shape ${d.expected}, got ${d.actual}`
     case 'KERNEL_UNSUPPORTED':
       return `the ${d.engine} engine has no kernel "${d.kernel}"; write the step with operators it knows, or use another --engine`
+    case 'STORAGE_UNSUPPORTED':
+      return `kernel "${d.kernel}" cannot read its input "${d.input}" from ${d.storage}; keep that array in float32`
     case 'ENGINE_UNAVAILABLE':
       return `engine "${d.engine}" cannot be used here: ${d.reason}`
     case 'VALUE_READ_WHILE_TRACING':
@@ -73,12 +82,14 @@ function render(d: ModelErrorDetail): string {
       return `${d.path} is not a valid safetensors file: ${d.reason}`
     case 'TENSOR_MISSING':
       return `${d.path} has no tensor "${d.tensor}"; is it a checkpoint of this architecture?`
+    case 'TENSOR_UNEXPECTED':
+      return `${d.path}: tensor "${d.tensor}" has no place in this architecture; the model would not be the one that was saved`
     case 'TENSOR_NON_FINITE':
       return `${d.path}: tensor "${d.tensor}" holds a value that is not finite (element ${d.index})`
     case 'CONFIG_INVALID':
       return `${d.path}: field "${d.field}" ${d.reason}`
     case 'ARCHITECTURE_UNSUPPORTED':
-      return `${d.path}: architecture "${d.architecture}" is not supported; supported: GPT2LMHeadModel (model_type "gpt2")`
+      return `${d.path}: architecture "${d.architecture}" is not supported; supported: GPT2LMHeadModel (model_type "gpt2"), LlamaForCausalLM (model_type "llama")`
     case 'DATA_MISSING':
       return `no training text at ${d.path}: ${d.reason}`
     case 'DATA_EMPTY':

@@ -1,4 +1,5 @@
-export { type BaseHashes, type BaseModel, hashBase, hubConfig, loadBase, readConfig } from './base.ts'
+export { type BaseHashes, type BaseModel, hashBase, loadBase } from './base.ts'
+export { hubConfig, readConfig } from './hub-config.ts'
 export { DEFAULT_MIXTURE, loraScale, type MixtureConfig, type ModelConfig } from './config.ts'
 export {
   type DataSource,
@@ -38,6 +39,8 @@ export {
   createTrainer,
   initialShared,
   type PhaseResult,
+  type BaseDtype,
+  BASE_DTYPES,
   placeBase,
   type Trainer,
   type TrainerOptions,

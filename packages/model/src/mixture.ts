@@ -1,14 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { loraScale, type MixtureConfig, TOP_K } from './config.ts'
-import { gelu } from './ops/gelu.ts'
+import type { Weights } from './lora.ts'
 import { gemm } from './ops/gemm.ts'
 import { topSelection } from './ops/top-selection.ts'
 import { expertPrefix, routerName } from './parameters.ts'
 
 // N tokens, C width, F hidden width, n experts, r rank, k slots: experts that a token really goes to.
-
-/** Looks an array up by name. */
-export type Weights = (name: string) => tf.Tensor
 
 export interface Routed {
   /** `[N, n]`: softmax over all n logits. What plots of the router's share show. */
@@ -68,30 +65,34 @@ function evenBalance(n: number): tf.Scalar {
 
 export interface Mlp {
   readonly layer: number
-  readonly base: Weights
   readonly trained: Weights
   readonly mixture: MixtureConfig
+  /** A frozen linear layer of this MLP, by its name. */
+  linear(x: tf.Tensor2D, part: string): tf.Tensor2D
+  /** Layers that read x. */
+  readonly inner: readonly string[]
+  /** What stands between inner and outer layers. `parts`: outputs of the inner ones, `[N, F]` each. */
+  activate(parts: readonly tf.Tensor2D[]): tf.Tensor2D
+  /** The layer that makes the output. */
+  readonly outer: string
 }
 
 /**
- * The MLP as a mixture of whole-MLP experts `E_e(x) = gelu(x W1_e + b1) W2_e + b2`, `W_e = W + s A_e B_e`, mixed at the
- * output (paper, section 3). The frozen products are shared, because the gates sum to 1:
+ * The MLP as a mixture of whole-MLP experts `E_e(x) = f(x W1_e + b1, ...) W2_e + b2`, `W_e = W + s A_e B_e`, f the
+ * non-linearity, of one inner layer (GPT-2) or of two (Llama), mixed at the output (paper, section 3). The frozen products
+ * are shared, because the gates sum to 1:
  *
- *     sum_e p_e E_e(x) = (sum_e p_e u_e) W2 + b2 + s sum_e p_e (u_e A2_e) B2_e,   u_e = gelu(x W1 + b1 + s x A1_e B1_e)
+ *     sum_e p_e E_e(x) = (sum_e p_e u_e) W2 + b2 + s sum_e p_e (u_e A2_e) B2_e,   u_e = f(x W1 + b1 + s x A1_e B1_e, ...)
  *
- * so two large products a layer do for any number of experts. An identity, not an approximation.
+ * so two (three) large products a layer do for any number of experts. An identity, not an approximation.
  * @param x - `[N, C]`
  * @returns `out` `[N, C]`; `routed` where there is a router
  */
 export function mixtureMlp(x: tf.Tensor2D, mlp: Mlp): { out: tf.Tensor2D; routed: Routed | undefined } {
-  const { layer, base, mixture } = mlp
+  const { layer, mixture, linear, inner, outer, activate } = mlp
   const n = mixture.experts
-  const w1 = base(`h.${layer}.mlp.c_fc.weight`)
-  const w2 = base(`h.${layer}.mlp.c_proj.weight`)
-  const b1 = base(`h.${layer}.mlp.c_fc.bias`)
-  const b2 = base(`h.${layer}.mlp.c_proj.bias`)
-  const z = gemm(x, w1, { c: b1 }) // [N, F]
-  if (n === 0) return { out: gemm(gelu(z), w2, { c: b2 }), routed: undefined }
+  const z = inner.map((part) => linear(x, part)) // [N, F] each
+  if (n === 0) return { out: linear(activate(z), outer), routed: undefined }
 
   const routed =
     mixture.routing === 'router' && n > 1
@@ -105,81 +106,79 @@ export function mixtureMlp(x: tf.Tensor2D, mlp: Mlp): { out: tf.Tensor2D; routed
   const hidden: tf.Tensor2D[] = []
   const low: tf.Tensor2D[] = []
   slots.forEach((one, slot) => {
-    const u = gelu(gemm(one.h, one.b1, { c: z, alpha: scale })) // [N, F]
+    const u = activate(one.inner.map(({ low, b }, i) => gemm(low, b, { c: z[i], alpha: scale }))) // [N, F]
     hidden.push(gated(u, slot))
-    low.push(gated(one.mask(gemm(u, one.a2)), slot))
+    low.push(gated(one.mask(gemm(u, one.outer.a)), slot))
   })
   const mixed = hidden.reduce((sum, part) => tf.add(sum, part))
   const { rows, columns } = joinSlots(slots, low)
-  return { out: gemm(rows, columns, { c: gemm(mixed, w2, { c: b2 }), alpha: scale }), routed }
+  return { out: gemm(rows, columns, { c: linear(mixed, outer), alpha: scale }), routed }
+}
+
+/** The two matrices of a LoRA. */
+interface Lora {
+  readonly a: tf.Tensor2D
+  readonly b: tf.Tensor2D
 }
 
 /** One of the (at most two) experts that a token goes to. */
 interface Slot {
-  /** x A1 of the slot's expert, `[N, r]` (or `[N, n r]` with the other experts' columns zero). */
-  readonly h: tf.Tensor2D
-  readonly b1: tf.Tensor2D
-  readonly a2: tf.Tensor2D
-  readonly b2: tf.Tensor2D
+  /** Per inner layer, x A of the slot's expert, `[N, r]` (or `[N, n r]` with the other experts' columns zero), and B. */
+  readonly inner: readonly { readonly low: tf.Tensor2D; readonly b: tf.Tensor2D }[]
+  readonly outer: Lora
   /** Zeroes the columns of experts that the slot does not hold. */
   mask(low: tf.Tensor2D): tf.Tensor2D
-  /** Whether all slots have the same b2. */
-  readonly sharedB2: boolean
+  /** Whether all slots have the same outer B. */
+  readonly shared: boolean
 }
 
 /** Every expert has a slot of its own. */
-function denseSlots(x: tf.Tensor2D, { layer, trained, mixture }: Mlp): Slot[] {
-  return Array.from({ length: mixture.experts }, (_, e) => {
-    const weight = expertWeights(layer, e, trained)
-    return {
-      h: gemm(x, weight.a1),
-      b1: weight.b1,
-      a2: weight.a2,
-      b2: weight.b2,
-      mask: (low: tf.Tensor2D) => low,
-      sharedB2: false,
-    }
-  })
+function denseSlots(x: tf.Tensor2D, mlp: Mlp): Slot[] {
+  return Array.from({ length: mlp.mixture.experts }, (_, e) => ({
+    inner: mlp.inner.map((part) => {
+      const { a, b } = expertLora(mlp, e, part)
+      return { low: gemm(x, a), b }
+    }),
+    outer: expertLora(mlp, e, mlp.outer),
+    mask: (low: tf.Tensor2D) => low,
+    shared: false,
+  }))
 }
 
 /**
  * With more experts than slots, the LoRA of all experts stand side by side and each token's row is masked to the expert
  * of the slot, so that cost hardly grows with n.
  */
-function sparseSlots(
-  x: tf.Tensor2D,
-  { layer, trained, mixture }: Mlp,
-  selection: readonly tf.Tensor2D[],
-): Slot[] {
-  const { experts: n, rank: r } = mixture
-  const weights = Array.from({ length: n }, (_, e) => expertWeights(layer, e, trained))
-  const a1 = tf.concat(
-    weights.map((w) => w.a1),
-    1,
-  ) // [C, n r]
-  const b1 = tf.concat(
-    weights.map((w) => w.b1),
-    0,
-  ) // [n r, F]
-  const a2 = tf.concat(
-    weights.map((w) => w.a2),
-    1,
-  ) // [F, n r]
-  const b2 = tf.concat(
-    weights.map((w) => w.b2),
-    0,
-  ) // [n r, C]
+function sparseSlots(x: tf.Tensor2D, mlp: Mlp, selection: readonly tf.Tensor2D[]): Slot[] {
+  const { experts: n, rank: r } = mlp.mixture
+  const sideBySide = (part: string): Lora => {
+    const all = Array.from({ length: n }, (_, e) => expertLora(mlp, e, part))
+    return {
+      a: tf.concat(
+        all.map(({ a }) => a),
+        1,
+      ), // [in, n r]
+      b: tf.concat(
+        all.map(({ b }) => b),
+        0,
+      ), // [n r, out]
+    }
+  }
+  const outer = sideBySide(mlp.outer)
+  const inner = mlp.inner.map((part) => {
+    const { a, b } = sideBySide(part)
+    return { all: gemm(x, a), b }
+  })
   const spread = tf.tensor2d(
     Array.from({ length: n * n * r }, (_, i) =>
       Number(Math.floor((i % (n * r)) / r) === Math.floor(i / (n * r))),
     ),
     [n, n * r],
   )
-  const all = gemm(x, a1)
   return selection.map((one) => {
     const columns = gemm(one, spread) // [N, n r], 1 on the columns of the slot's expert
     const mask = (low: tf.Tensor2D): tf.Tensor2D => tf.mul(low, columns)
-    return { h: mask(all), b1, a2, b2, mask, sharedB2: true }
+    return { inner: inner.map(({ all, b }) => ({ low: mask(all), b })), outer, mask, shared: true }
   })
 }
 
@@ -189,23 +188,18 @@ function joinSlots(
   low: readonly tf.Tensor2D[],
 ): { rows: tf.Tensor2D; columns: tf.Tensor2D } {
   const first = slots[0]!
-  if (first.sharedB2) return { rows: low.reduce((sum, part) => tf.add(sum, part)), columns: first.b2 }
-  if (slots.length === 1) return { rows: low[0]!, columns: first.b2 }
+  if (first.shared) return { rows: low.reduce((sum, part) => tf.add(sum, part)), columns: first.outer.b }
+  if (slots.length === 1) return { rows: low[0]!, columns: first.outer.b }
   return {
     rows: tf.concat([...low], 1),
     columns: tf.concat(
-      slots.map((slot) => slot.b2),
+      slots.map((slot) => slot.outer.b),
       0,
     ),
   }
 }
 
-function expertWeights(layer: number, expert: number, trained: Weights) {
-  const of = (part: string) => trained(`${expertPrefix(layer, expert)}.${part}`) as tf.Tensor2D
-  return {
-    a1: of('c_fc.lora_A'),
-    b1: of('c_fc.lora_B'),
-    a2: of('c_proj.lora_A'),
-    b2: of('c_proj.lora_B'),
-  }
+function expertLora({ layer, trained }: Mlp, expert: number, part: string): Lora {
+  const name = `${expertPrefix(layer, expert)}.${part}`
+  return { a: trained(`${name}.lora_A`) as tf.Tensor2D, b: trained(`${name}.lora_B`) as tf.Tensor2D }
 }

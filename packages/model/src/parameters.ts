@@ -1,4 +1,4 @@
-import type { MixtureConfig, ModelConfig } from './config.ts'
+import type { Gpt2Config, LlamaConfig, MixtureConfig, ModelConfig } from './config.ts'
 import { sizeOf } from './engine/graph.ts'
 import { fillNormal, fillUniform, stream } from './random.ts'
 
@@ -20,12 +20,12 @@ export interface ParameterSpec {
 }
 
 /** Parameters that live side by side in one flat array, so that an optimiser step is a dozen operators, not thousands. */
-export interface Layout {
-  readonly entries: readonly (ParameterSpec & { readonly offset: number; readonly size: number })[]
+export interface Layout<S extends ParameterSpec = ParameterSpec> {
+  readonly entries: readonly (S & { readonly offset: number; readonly size: number })[]
   readonly size: number
 }
 
-export function layoutOf(specs: readonly ParameterSpec[]): Layout {
+export function layoutOf<S extends ParameterSpec>(specs: readonly S[]): Layout<S> {
   let offset = 0
   const entries = specs.map((spec) => {
     const size = sizeOf(spec.shape)
@@ -74,30 +74,56 @@ export const expertPrefix = (layer: number, expert: number): string => `h.${laye
 export const attentionPrefix = (layer: number): string => `h.${layer}.attn`
 export const routerName = (layer: number): string => `h.${layer}.mlp.router.weight`
 
+/** A frozen linear layer that LoRA is put on. */
+interface Linear {
+  readonly name: string
+  readonly fanIn: number
+  readonly fanOut: number
+}
+
+/** The linear layers of a block (paper, appendix B: all of them). */
+function linears(model: ModelConfig): { attention: Linear[]; mlp: Linear[] } {
+  const { width: C, hidden: F, heads } = model
+  const linear = (name: string, fanIn: number, fanOut: number): Linear => ({ name, fanIn, fanOut })
+  if (model.architecture === 'gpt2') {
+    return {
+      attention: [linear('c_attn', C, 3 * C), linear('c_proj', C, C)],
+      mlp: [linear('c_fc', C, F), linear('c_proj', F, C)],
+    }
+  }
+  const [queries, keys] = [heads * model.headWidth, model.kvHeads * model.headWidth]
+  return {
+    attention: [
+      linear('q_proj', C, queries),
+      linear('k_proj', C, keys),
+      linear('v_proj', C, keys),
+      linear('o_proj', queries, C),
+    ],
+    mlp: [linear('gate_proj', C, F), linear('up_proj', C, F), linear('down_proj', F, C)],
+  }
+}
+
 /**
- * LoRA on both linears of attention and, per expert, on both linears of the MLP; a router per layer (paper, section 3
+ * LoRA on every linear of attention and, per expert, on every linear of the MLP; a router per layer (paper, section 3
  * and appendix B). A is stored `[in, r]`, B `[r, out]`, the router `[C, n]`.
  */
 export function trainedLayout(model: ModelConfig, mixture: MixtureConfig): TrainedLayout {
-  const { width: C, hidden: F, layers } = model
+  const { width: C, layers } = model
   const all = Array.from({ length: layers }, (_, layer) => layer)
-  const pair = (name: string, fanIn: number, fanOut: number): ParameterSpec[] => [
-    // Kaiming uniform with a = sqrt(5), as PEFT and the authors' code: U(-1/sqrt(in), 1/sqrt(in)).
-    {
-      name: `${name}.lora_A`,
-      shape: [fanIn, mixture.rank],
-      init: { kind: 'uniform', bound: 1 / Math.sqrt(fanIn) },
-    },
-    { name: `${name}.lora_B`, shape: [mixture.rank, fanOut], init: { kind: 'zeros' } },
-  ]
-  const attention = (layer: number) => [
-    ...pair(`${attentionPrefix(layer)}.c_attn`, C, 3 * C),
-    ...pair(`${attentionPrefix(layer)}.c_proj`, C, C),
-  ]
-  const expert = (layer: number, e: number) => [
-    ...pair(`${expertPrefix(layer, e)}.c_fc`, C, F),
-    ...pair(`${expertPrefix(layer, e)}.c_proj`, F, C),
-  ]
+  const pair =
+    (prefix: string) =>
+    ({ name, fanIn, fanOut }: Linear): ParameterSpec[] => [
+      // Kaiming uniform with a = sqrt(5), as PEFT and the authors' code: U(-1/sqrt(in), 1/sqrt(in)).
+      {
+        name: `${prefix}.${name}.lora_A`,
+        shape: [fanIn, mixture.rank],
+        init: { kind: 'uniform', bound: 1 / Math.sqrt(fanIn) },
+      },
+      { name: `${prefix}.${name}.lora_B`, shape: [mixture.rank, fanOut], init: { kind: 'zeros' } },
+    ]
+  const block = linears(model)
+  const attention = (layer: number) => block.attention.flatMap(pair(attentionPrefix(layer)))
+  const expert = (layer: number, e: number) => block.mlp.flatMap(pair(expertPrefix(layer, e)))
   const router = (layer: number): ParameterSpec => ({
     name: routerName(layer),
     shape: [C, mixture.experts],
@@ -115,37 +141,75 @@ export function trainedLayout(model: ModelConfig, mixture: MixtureConfig): Train
   }
 }
 
-/** The base's own parameters under Hugging Face's names for GPT-2, with the initialisation of the GPT-2 paper. */
-export function baseLayout(model: ModelConfig): Layout {
+/** A parameter of a base. */
+export interface BaseSpec extends ParameterSpec {
+  /**
+   * Set on matrices that are only ever multiplied with or looked up in, and so may be kept in fewer bytes: the axis of
+   * their outputs.
+   */
+  readonly outputs?: 0 | 1
+}
+
+/** The base's own parameters under Hugging Face's names, without a prefix, with the initialisation of the GPT-2 paper. */
+export function baseLayout(model: ModelConfig): Layout<BaseSpec> {
+  return layoutOf(model.architecture === 'gpt2' ? gpt2Parameters(model) : llamaParameters(model))
+}
+
+const DEVIATION = 0.02
+/** Residual projections start smaller by 1/sqrt(2 layers) (GPT-2 paper, section 2.3). */
+const residual = ({ layers }: ModelConfig): number => DEVIATION / Math.sqrt(2 * layers)
+
+const zeros = (name: string, shape: number[]): BaseSpec => ({ name, shape, init: { kind: 'zeros' } })
+const ones = (name: string, shape: number[]): BaseSpec => ({ name, shape, init: { kind: 'ones' } })
+const normal = (name: string, shape: number[], outputs?: 0 | 1, deviation = DEVIATION): BaseSpec => ({
+  name,
+  shape,
+  init: { kind: 'normal', deviation },
+  ...(outputs === undefined ? {} : { outputs }),
+})
+
+function gpt2Parameters(model: Gpt2Config): BaseSpec[] {
   const { width: C, hidden: F, layers } = model
-  const normal = (name: string, shape: number[], deviation = 0.02): ParameterSpec => ({
-    name,
-    shape,
-    init: { kind: 'normal', deviation },
-  })
-  const zeros = (name: string, shape: number[]): ParameterSpec => ({ name, shape, init: { kind: 'zeros' } })
-  const ones = (name: string): ParameterSpec => ({ name, shape: [C], init: { kind: 'ones' } })
-  // Residual projections start smaller by 1/sqrt(2 layers) (GPT-2 paper, section 2.3).
-  const residual = 0.02 / Math.sqrt(2 * layers)
-  const block = (i: number): ParameterSpec[] => [
-    ones(`h.${i}.ln_1.weight`),
+  const block = (i: number): BaseSpec[] => [
+    ones(`h.${i}.ln_1.weight`, [C]),
     zeros(`h.${i}.ln_1.bias`, [C]),
-    normal(`h.${i}.attn.c_attn.weight`, [C, 3 * C]),
+    normal(`h.${i}.attn.c_attn.weight`, [C, 3 * C], 1),
     zeros(`h.${i}.attn.c_attn.bias`, [3 * C]),
-    normal(`h.${i}.attn.c_proj.weight`, [C, C], residual),
+    normal(`h.${i}.attn.c_proj.weight`, [C, C], 1, residual(model)),
     zeros(`h.${i}.attn.c_proj.bias`, [C]),
-    ones(`h.${i}.ln_2.weight`),
+    ones(`h.${i}.ln_2.weight`, [C]),
     zeros(`h.${i}.ln_2.bias`, [C]),
-    normal(`h.${i}.mlp.c_fc.weight`, [C, F]),
+    normal(`h.${i}.mlp.c_fc.weight`, [C, F], 1),
     zeros(`h.${i}.mlp.c_fc.bias`, [F]),
-    normal(`h.${i}.mlp.c_proj.weight`, [F, C], residual),
+    normal(`h.${i}.mlp.c_proj.weight`, [F, C], 1, residual(model)),
     zeros(`h.${i}.mlp.c_proj.bias`, [C]),
   ]
-  return layoutOf([
-    normal('wte.weight', [model.vocabSize, C]),
+  return [
+    normal('wte.weight', [model.vocabSize, C], 0),
     normal('wpe.weight', [model.positions, C]),
     ...Array.from({ length: layers }, (_, i) => block(i)).flat(),
-    ones('ln_f.weight'),
+    ones('ln_f.weight', [C]),
     zeros('ln_f.bias', [C]),
-  ])
+  ]
+}
+
+function llamaParameters(model: LlamaConfig): BaseSpec[] {
+  const { width: C, layers, vocabSize } = model
+  const { attention, mlp } = linears(model)
+  const linear = (prefix: string, { name, fanIn, fanOut }: Linear): BaseSpec => {
+    const deviation = name === 'o_proj' || name === 'down_proj' ? residual(model) : DEVIATION
+    return normal(`${prefix}.${name}.weight`, [fanOut, fanIn], 0, deviation)
+  }
+  const block = (i: number): BaseSpec[] => [
+    ones(`model.layers.${i}.input_layernorm.weight`, [C]),
+    ...attention.map((one) => linear(`model.layers.${i}.self_attn`, one)),
+    ones(`model.layers.${i}.post_attention_layernorm.weight`, [C]),
+    ...mlp.map((one) => linear(`model.layers.${i}.mlp`, one)),
+  ]
+  return [
+    normal('model.embed_tokens.weight', [vocabSize, C], 0),
+    ...Array.from({ length: layers }, (_, i) => block(i)).flat(),
+    ones('model.norm.weight', [C]),
+    ...(model.tied ? [] : [normal('lm_head.weight', [vocabSize, C], 0)]),
+  ]
 }

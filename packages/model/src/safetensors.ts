@@ -1,7 +1,9 @@
-import { Float16Array } from '@petamoriken/float16'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { z } from 'zod'
 import { sizeOf } from './engine/graph.ts'
 import { ModelError } from './errors.ts'
+import { decodeFloat16, encodeFloat16 } from './float16.ts'
+import { reasonOf } from './files.ts'
 import type { NamedArray } from './parameters.ts'
 
 /** https://huggingface.co/docs/safetensors: 8 bytes of header length, a JSON header, the arrays end to end. */
@@ -12,7 +14,7 @@ const ALIGNMENT = 8
 
 const TYPES = {
   F32: { bytes: 4, decode: (b: ArrayBuffer) => new Float32Array(b) },
-  F16: { bytes: 2, decode: decodeHalf },
+  F16: { bytes: 2, decode: (b: ArrayBuffer) => decodeFloat16(new Uint16Array(b)) },
   BF16: { bytes: 2, decode: decodeBrain },
 } as const
 type StoredType = keyof typeof TYPES
@@ -28,8 +30,17 @@ export interface SafetensorsFile {
   readonly names: readonly string[]
   has(name: string): boolean
   shape(name: string): readonly number[]
+  /** Element type as the file names it. */
+  dtype(name: string): string
   /** A float32 copy. Throws `TENSOR_MISSING`, `TENSOR_NON_FINITE`, or `SAFETENSORS_INVALID` for a type that is not a float. */
   array(name: string): NamedArray
+}
+
+/** Where the bytes are. */
+interface Source {
+  readonly size: number
+  /** A copy of bytes `[from, to)` in a buffer of its own: arrays need alignment. */
+  read(from: number, to: number): Uint8Array<ArrayBuffer>
 }
 
 /**
@@ -38,19 +49,65 @@ export interface SafetensorsFile {
  * @throws ModelError `SAFETENSORS_INVALID` saying what is wrong
  */
 export function readSafetensors(bytes: Uint8Array, path: string): SafetensorsFile {
+  // A Buffer's own slice() would not copy.
+  return parse({ size: bytes.byteLength, read: (from, to) => new Uint8Array(bytes.subarray(from, to)) }, path)
+}
+
+/**
+ * The same from a file on disk, of which only what is asked for is read: a model never has to be in memory as a whole.
+ * @throws ModelError `FILE_UNREADABLE`, `SAFETENSORS_INVALID`
+ */
+export function openSafetensors(path: string): SafetensorsFile {
+  return parse(
+    {
+      get size() {
+        return unreadable(path, () => statSync(path).size)
+      },
+      read: (from, to) => unreadable(path, () => readRange(path, from, to)),
+    },
+    path,
+  )
+}
+
+function unreadable<T>(path: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw new ModelError({ code: 'FILE_UNREADABLE', path, reason: reasonOf(error) }, { cause: error })
+  }
+}
+
+/** One call reads less than 2 GiB. */
+const READ_BYTES = 1 << 30
+
+function readRange(path: string, from: number, to: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(to - from)
+  const file = openSync(path, 'r')
+  try {
+    for (let at = 0; at < bytes.length;) {
+      const read = readSync(file, bytes, at, Math.min(READ_BYTES, bytes.length - at), from + at)
+      if (read === 0) throw new Error('it became shorter while it was read')
+      at += read
+    }
+  } finally {
+    closeSync(file)
+  }
+  return bytes
+}
+
+function parse(source: Source, path: string): SafetensorsFile {
   const invalid = (reason: string, cause?: unknown): ModelError =>
     new ModelError({ code: 'SAFETENSORS_INVALID', path, reason }, { cause })
-  if (bytes.byteLength < LENGTH_BYTES)
-    throw invalid(`it has ${bytes.byteLength} bytes, the header needs at least 8`)
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const headerBytes = Number(view.getBigUint64(0, true))
-  if (headerBytes > MAX_HEADER_BYTES || LENGTH_BYTES + headerBytes > bytes.byteLength) {
-    throw invalid(`its header claims ${headerBytes} bytes, the file has ${bytes.byteLength}`)
-  }
-  const data = bytes.subarray(LENGTH_BYTES + headerBytes)
+  const { size } = source
+  if (size < LENGTH_BYTES) throw invalid(`it has ${size} bytes, the header needs at least 8`)
+  const headerBytes = Number(new DataView(source.read(0, LENGTH_BYTES).buffer).getBigUint64(0, true))
+  const start = LENGTH_BYTES + headerBytes
+  if (headerBytes > MAX_HEADER_BYTES || start > size)
+    throw invalid(`its header claims ${headerBytes} bytes, the file has ${size}`)
+  const dataBytes = size - start
   let parsed: unknown
   try {
-    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(8, 8 + headerBytes)))
+    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(source.read(LENGTH_BYTES, start)))
   } catch (error) {
     throw invalid('its header is not JSON', error)
   }
@@ -69,10 +126,8 @@ export function readSafetensors(bytes: Uint8Array, path: string): SafetensorsFil
     const result = entrySchema.safeParse(value)
     if (!result.success) throw invalid(`the header entry of tensor "${name}" is malformed`)
     const { dtype, shape, data_offsets: offsets } = result.data
-    if (offsets[0] > offsets[1] || offsets[1] > data.byteLength) {
-      throw invalid(
-        `tensor "${name}" ends at byte ${offsets[1]} of ${data.byteLength}: the file is truncated`,
-      )
+    if (offsets[0] > offsets[1] || offsets[1] > dataBytes) {
+      throw invalid(`tensor "${name}" ends at byte ${offsets[1]} of ${dataBytes}: the file is truncated`)
     }
     const type = TYPES[dtype as StoredType] as (typeof TYPES)[StoredType] | undefined
     if (type !== undefined && offsets[1] - offsets[0] !== sizeOf(shape) * type.bytes) {
@@ -93,13 +148,13 @@ export function readSafetensors(bytes: Uint8Array, path: string): SafetensorsFil
     names: [...entries.keys()],
     has: (name) => entries.has(name),
     shape: (name) => entry(name).shape,
+    dtype: (name) => entry(name).dtype,
     array(name) {
       const { dtype, shape, data_offsets: offsets } = entry(name)
       if (!(dtype in TYPES)) {
         throw invalid(`tensor "${name}" is stored as ${dtype}; supported: ${Object.keys(TYPES).join(', ')}`)
       }
-      // A copy that starts at 0: arrays need alignment. (A Buffer's own slice() would not copy.)
-      const stored = new Uint8Array(data.subarray(offsets[0], offsets[1]))
+      const stored = source.read(start + offsets[0], start + offsets[1])
       const values = TYPES[dtype as StoredType].decode(stored.buffer)
       const index = values.findIndex((value) => !Number.isFinite(value))
       if (index >= 0) throw new ModelError({ code: 'TENSOR_NON_FINITE', path, tensor: name, index })
@@ -129,22 +184,11 @@ export function writeSafetensors(
   file.set(json, LENGTH_BYTES)
   let at = LENGTH_BYTES + headerBytes
   for (const { values } of arrays) {
-    const stored = dtype === 'F16' ? new Float16Array(values) : values
+    const stored = dtype === 'F16' ? encodeFloat16(values) : values
     file.set(new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength), at)
     at += stored.byteLength
   }
   return file
-}
-
-let halves: Float32Array | undefined
-
-function decodeHalf(buffer: ArrayBuffer): Float32Array {
-  halves ??= Float32Array.from(new Float16Array(Uint16Array.from({ length: 0x10000 }, (_, i) => i).buffer))
-  const table = halves
-  const stored = new Uint16Array(buffer)
-  const values = new Float32Array(stored.length)
-  for (let i = 0; i < stored.length; i++) values[i] = table[stored[i]!]!
-  return values
 }
 
 /** bfloat16 is the upper half of a float32. */

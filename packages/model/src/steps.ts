@@ -1,11 +1,13 @@
 import * as tf from '@tensorflow/tfjs-core'
-import type { MixtureConfig, ModelConfig } from './config.ts'
+import { keyShape, type MixtureConfig, type ModelConfig } from './config.ts'
 import type { Step } from './engine/engine.ts'
 import type { TensorSpec } from './engine/graph.ts'
-import { gpt2 } from './gpt2.ts'
-import type { Routed, Weights } from './mixture.ts'
+import { forward } from './forward.ts'
+import type { Weights } from './lora.ts'
+import type { Routed } from './mixture.ts'
 import { attentionToPast } from './ops/attention.ts'
 import { adamw, type AdamWOptions } from './ops/adamw.ts'
+import { gemm } from './ops/gemm.ts'
 import { headCrossEntropy } from './ops/head-cross-entropy.ts'
 import { baseLayout, type Layout, type TrainedLayout } from './parameters.ts'
 
@@ -73,7 +75,7 @@ function trainingStep(name: string, shape: StepShape, group: typeof EXPERTS | ty
       let scores: tf.Tensor | undefined
       const { grads } = tf.valueAndGrads((...parameters: tf.Tensor[]) => {
         const own = Object.fromEntries(names.map((key, i) => [key, parameters[i]!]))
-        const out = gpt2({
+        const out = forward({
           model,
           mixture,
           base: (key) => t[baseArray(key)]!,
@@ -126,7 +128,7 @@ export function pretrainStep({ model, batch, context }: PretrainShape): Step {
       let loss!: tf.Tensor
       const { grads } = tf.valueAndGrads((...parameters: tf.Tensor[]) => {
         const own = Object.fromEntries(names.map((key, i) => [key, parameters[i]!]))
-        const out = gpt2({
+        const out = forward({
           model,
           mixture: NO_EXPERTS,
           base: (key) => own[key]!,
@@ -157,7 +159,7 @@ export function evaluationStep(shape: Omit<StepShape, 'balance'>): Step {
     inputs: { ...batchInputs(shape), weights: { shape: [batch * context], dtype: 'float32' } },
     build: (t) => {
       const trained = pieces(t)
-      const out = gpt2({
+      const out = forward({
         model,
         mixture,
         base: (key) => t[baseArray(key)]!,
@@ -184,22 +186,22 @@ export interface DecodeShape extends Pick<StepShape, 'model' | 'mixture' | 'layo
   readonly past: number
 }
 
-/** Input of `decodeStep`: keys or values of a layer's past, `[H, P, D]`. */
+/** Input of `decodeStep`: keys or values of a layer's past, `[K, P, D]`. */
 export const pastInput = (part: 'keys' | 'values', layer: number): string => `${part}.${layer}`
 
 /**
  * The next S tokens of a text, given keys and values of all before: `logits` `[1, V]` and router `scores` `[layers, n]`
- * after the token in row `last`, and `present`, the new keys and values, `[layers, 2, H, S, D]`. The past is an input, not
+ * after the token in row `last`, and `present`, the new keys and values, `[layers, 2, K, S, D]`. The past is an input, not
  * an array in engine memory: an engine on the CPU reads it where it lies, nothing is copied from token to token, and one
  * program serves any number of texts.
  */
 export function decodeStep(shape: DecodeShape): Step {
   const { model, mixture, tokens: S, past: P } = shape
-  const { heads: H, width, layers } = model
+  const { heads, width } = keyShape(model)
   const { reads, pieces } = frozen(shape)
   const row: TensorSpec = { shape: [S], dtype: 'int32' }
-  const cache: TensorSpec = { shape: [H, P, width / H], dtype: 'float32' }
-  const caches = Array.from({ length: layers }, (_, layer) => [
+  const cache: TensorSpec = { shape: [heads, P, width], dtype: 'float32' }
+  const caches = Array.from({ length: model.layers }, (_, layer) => [
     [pastInput('keys', layer), cache] as const,
     [pastInput('values', layer), cache] as const,
   ]).flat()
@@ -217,14 +219,14 @@ export function decodeStep(shape: DecodeShape): Step {
     build: (t) => {
       const trained = pieces(t)
       const present: tf.Tensor3D[] = []
-      const out = gpt2({
+      const out = forward({
         model,
         mixture,
         base: (key) => t[baseArray(key)]!,
         trained: (key) => trained[key]!,
         tokens: t['tokens'] as tf.Tensor1D,
         batch: 1,
-        positions: t['positions'] as tf.Tensor1D,
+        positions: { ids: t['positions'] as tf.Tensor1D, end: P },
         attend: (qkv, layer) => {
           const { out, keys, values } = attentionToPast(qkv, {
             keys: t[pastInput('keys', layer)] as tf.Tensor3D,
@@ -236,7 +238,7 @@ export function decodeStep(shape: DecodeShape): Step {
         },
       })
       const last = t['last'] as tf.Tensor1D
-      const logits = tf.matMul(tf.gather(out.hidden, last), out.head, false, true)
+      const logits = gemm(tf.gather(out.hidden, last), out.head, { transposeB: true })
       const result = { logits, present: tf.stack(present) }
       const scores = () => tf.concat(out.routed.map((one) => tf.gather(one.scores, last)))
       return out.routed.length === 0 ? result : { ...result, scores: scores() }

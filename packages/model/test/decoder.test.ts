@@ -9,28 +9,28 @@ import { placeBase } from '../src/trainer.ts'
 import { randomInts } from './helpers/arrays.ts'
 import { expectClose, expectDifferent } from './helpers/compare.ts'
 import { compiled, freshEngine } from './helpers/engines.ts'
-import { mixtureOf, shapeOf, TINY, tinyBase, tinyTrainer } from './helpers/models.ts'
+import { mixtureOf, shapeOf, TINY, TINY_LLAMA, tinyBase, tinyTrainer } from './helpers/models.ts'
 import { nextTokenStep, recomputed } from './helpers/next-token.ts'
 import { fc } from './helpers/properties.ts'
 
 /** Long enough that caches grow once and prompts take several runs; not a power of two. */
-const MODEL: ModelConfig = { ...TINY, positions: 150 }
+const POSITIONS = 150
+const MODEL: ModelConfig = { ...TINY, positions: POSITIONS }
+const LLAMA: ModelConfig = { ...TINY_LLAMA, positions: POSITIONS }
 /** Rounding differs: the products are cut differently. */
 const TOLERANCE = { relative: 2e-5 }
 
 async function pair(
   name: EngineName,
   mixture: MixtureConfig,
+  model = MODEL,
 ): Promise<{ engine: Engine; decoder: Decoder; program: Program }> {
   const engine = await freshEngine(name)
-  if (mixture.experts === 0) placeBase(engine, tinyBase(MODEL))
+  if (mixture.experts === 0) placeBase(engine, tinyBase(model))
   // B starts at zero: without a step the experts would all be the base.
-  else await (await tinyTrainer(engine, mixture, {}, { base: tinyBase(MODEL) })).trainExperts(2)
-  const decoder = createDecoder(engine, MODEL, mixture)
-  const program = await compiled(
-    engine,
-    nextTokenStep({ ...shapeOf(mixture, MODEL), context: MODEL.positions }),
-  )
+  else await (await tinyTrainer(engine, mixture, {}, { base: tinyBase(model) })).trainExperts(2)
+  const decoder = createDecoder(engine, model, mixture)
+  const program = await compiled(engine, nextTokenStep({ ...shapeOf(mixture, model), context: POSITIONS }))
   return { engine, decoder, program }
 }
 
@@ -38,13 +38,15 @@ const text = (name: string, length: number) => [...randomInts(name, length, MODE
 
 describe.each(['cpu', 'onnx', 'onnx-wasm'] as const)('decoding on %s', (name) => {
   it.each([
-    ['the base alone', NO_EXPERTS],
-    ['one expert', mixtureOf(1)],
-    ['two experts', mixtureOf(2)],
-    ['four experts, two a token', mixtureOf(4)],
-    ['three experts without a router', mixtureOf(3, 'mean')],
-  ])('says what a whole forward pass says: %s', async (_, mixture) => {
-    const { decoder, program } = await pair(name, mixture)
+    ['the base alone', NO_EXPERTS, MODEL],
+    ['one expert', mixtureOf(1), MODEL],
+    ['two experts', mixtureOf(2), MODEL],
+    ['four experts, two a token', mixtureOf(4), MODEL],
+    ['three experts without a router', mixtureOf(3, 'mean'), MODEL],
+    ['a Llama alone', NO_EXPERTS, LLAMA],
+    ['a Llama with four experts', mixtureOf(4), LLAMA],
+  ])('says what a whole forward pass says: %s', async (_, mixture, model) => {
+    const { decoder, program } = await pair(name, mixture, model)
     const reading = decoder.open()
     const ids: number[] = []
     // One token, several, more than a run takes, one again and again across the cache's first size.
@@ -52,7 +54,7 @@ describe.each(['cpu', 'onnx', 'onnx-wasm'] as const)('decoding on %s', (name) =>
       const more = text(`more ${i}`, length)
       ids.push(...more)
       const next = await reading.append(more)
-      const expected = await recomputed(program, ids, MODEL.positions)
+      const expected = await recomputed(program, ids, POSITIONS)
       expectClose(next.logits, expected['logits']!, TOLERANCE, `logits after ${ids.length}`)
       expectClose(next.routerScores.flat(), expected['scores'] ?? [], TOLERANCE, `scores after ${ids.length}`)
     }
@@ -73,7 +75,7 @@ describe.each(['cpu', 'onnx', 'onnx-wasm'] as const)('decoding on %s', (name) =>
     }
     const reading = decoder.open()
     const cached = await drawn(async (_, fresh) => (await reading.append(fresh)).logits)
-    const whole = await drawn(async (ids) => (await recomputed(program, ids, MODEL.positions))['logits']!)
+    const whole = await drawn(async (ids) => (await recomputed(program, ids, POSITIONS))['logits']!)
     expect(cached).toEqual(whole)
     expect(new Set(cached).size).toBeGreaterThan(10)
   })
@@ -84,7 +86,7 @@ describe('a decoder', () => {
     const { decoder, program } = await pair('onnx', mixtureOf(2))
     const ids = text('long', 400)
     const { logits } = await decoder.open().append(ids)
-    expectClose(logits, (await recomputed(program, ids, MODEL.positions))['logits']!, TOLERANCE)
+    expectClose(logits, (await recomputed(program, ids, POSITIONS))['logits']!, TOLERANCE)
   })
 
   it('reads several texts side by side without mixing them up', async () => {

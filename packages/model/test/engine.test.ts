@@ -6,9 +6,11 @@ import { record } from '../src/engine/recorder.ts'
 import { selectEngine } from '../src/engine/select.ts'
 import { engineContract } from './contract/engine.ts'
 import { floats } from './helpers/arrays.ts'
-import { freshEngine, pureStep, runOnce } from './helpers/engines.ts'
+import { expectSame } from './helpers/compare.ts'
+import { compiled, freshEngine, pureStep, runOnce } from './helpers/engines.ts'
 import { DATA, mixtureOf, tinyTrainer } from './helpers/models.ts'
 import { refusal } from './helpers/refusals.ts'
+import { inputsFor, type NamedStep, placeFor, STEPS } from './helpers/steps.ts'
 
 const x = floats([3], [1, 2, 3])
 
@@ -44,6 +46,29 @@ describe('tracing', () => {
     expect({ backend: tf.getBackend(), tensors: tf.memory().numTensors }).toEqual(before)
     expect([...y['y']!]).toEqual([-1, -2, -3])
   })
+})
+
+describe.each(['onnx', 'onnx-wasm'] as const)('a large step on %s', (name) => {
+  /** Something that makes a step large, and that nothing computes with. */
+  const ballast = floats([1 << 25], new Float32Array(1 << 25))
+  const results = async (one: NamedStep) => {
+    const engine = await freshEngine(name)
+    placeFor(engine, one)
+    engine.place('ballast', ballast)
+    const returned = await (await compiled(engine, one.step)).run(inputsFor(one))
+    for (const array of one.step.writes) returned[array] = await engine.read(array)
+    return returned
+  }
+
+  it.each(STEPS.filter(({ experts }) => experts === 4))(
+    'is listed otherwise, and the same: $name',
+    async (one) => {
+      const expected = await results(one)
+      const reads = [...one.step.reads, 'ballast']
+      const actual = await results({ ...one, step: { ...one.step, reads } })
+      for (const [array, values] of Object.entries(expected)) expectSame(actual[array]!, values, array)
+    },
+  )
 })
 
 describe('selectEngine', () => {
@@ -90,11 +115,11 @@ describe('the probe of an engine', () => {
 
 it('compiles each kind of step once, whatever is trained or evaluated', async () => {
   const engine = await freshEngine('onnx')
-  const compiled: string[] = []
+  const names: string[] = []
   const counting: Engine = {
     ...engine,
     compile: (step) => {
-      compiled.push(step.name)
+      names.push(step.name)
       return engine.compile(step)
     },
   }
@@ -107,5 +132,5 @@ it('compiles each kind of step once, whatever is trained or evaluated', async ()
   await trainer.trainExperts(2)
   await trainer.trainRouters(1)
   await trainer.evaluate(DATA.train, 1)
-  expect(compiled).toEqual(['expert step', 'evaluation', 'router step'])
+  expect(names).toEqual(['expert step', 'evaluation', 'router step'])
 })

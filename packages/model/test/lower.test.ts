@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { describe, expect, it } from 'vitest'
 import { lower } from '../src/engine/onnx/lower.ts'
+import { ModelProto } from '../src/engine/onnx/pb/onnx.ts'
 import { gemm } from '../src/ops/gemm.ts'
 import { floats, ints, normal } from './helpers/arrays.ts'
 import { expectClose } from './helpers/compare.ts'
@@ -116,6 +117,14 @@ describe('lowering', () => {
     const { inputs, outputs } = lower('test', graph)
     expect(inputs).toEqual(['x'])
     expect(outputs).toEqual(['y'])
+  })
+
+  it('lists the nodes of a large step last things first', () => {
+    const graph = recorded({ x }, (t) => ({ y: tf.exp(tf.neg(t['x']!)) }))
+    const operators = (isLarge: boolean) =>
+      ModelProto.decode(lower('test', graph, { isLarge }).bytes).graph!.node.map(({ opType }) => opType)
+    expect(operators(false)).toEqual(['Neg', 'Exp'])
+    expect(operators(true)).toEqual(['Exp', 'Neg'])
   })
 
   it('makes the same bytes every time', () => {

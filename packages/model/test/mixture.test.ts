@@ -4,6 +4,7 @@ import { loraScale, type MixtureConfig } from '../src/config.ts'
 import type { HostTensor } from '../src/engine/engine.ts'
 import { mixtureMlp, route } from '../src/mixture.ts'
 import { gelu } from '../src/ops/gelu.ts'
+import { gemm } from '../src/ops/gemm.ts'
 import { expertPrefix, routerName } from '../src/parameters.ts'
 import { floats, normal } from './helpers/arrays.ts'
 import { expectClose } from './helpers/compare.ts'
@@ -41,9 +42,12 @@ function mlpInputs({ experts, rank }: MixtureConfig): Record<string, HostTensor>
 const ours = (t: Tensors, mixture: MixtureConfig) =>
   mixtureMlp(t['x'] as tf.Tensor2D, {
     layer: 0,
-    base: (name) => t[name]!,
     trained: (name) => t[name]!,
     mixture,
+    linear: (x, part) => gemm(x, t[`h.0.mlp.${part}.weight`]!, { c: t[`h.0.mlp.${part}.bias`] }),
+    inner: ['c_fc'],
+    activate: ([z]) => gelu(z!),
+    outer: 'c_proj',
   })
 
 /** Every expert as a whole MLP of its own, `[N, C]` each. */

@@ -6,6 +6,9 @@ import { gelu } from '../src/ops/gelu.ts'
 import { gemm, type GemmOptions } from '../src/ops/gemm.ts'
 import { headCrossEntropy } from '../src/ops/head-cross-entropy.ts'
 import { layerNorm } from '../src/ops/layer-norm.ts'
+import { rmsNorm } from '../src/ops/rms-norm.ts'
+import { rotary } from '../src/ops/rotary.ts'
+import { swiglu } from '../src/ops/swiglu.ts'
 import { topSelection } from '../src/ops/top-selection.ts'
 import { floats, ints, normal, randomInts } from './helpers/arrays.ts'
 import { expectClose } from './helpers/compare.ts'
@@ -57,6 +60,46 @@ const attentionCase = (title: string, [batch, T, heads, D]: [number, number, num
   inputs: { qkv: normal('qkv', [batch * T, 3 * heads * D]) },
   differentiable: ['qkv'],
   run: (t: Tensors) => attention(t['qkv'] as tf.Tensor2D, { batch, heads }),
+})
+
+const groupedCase = (
+  title: string,
+  [batch, T, heads, kvHeads, D]: [number, number, number, number, number],
+) => ({
+  title: `attention ${title}`,
+  inputs: { qkv: normal('qkv', [batch * T, (heads + 2 * kvHeads) * D]) },
+  differentiable: ['qkv'],
+  run: (t: Tensors) => attention(t['qkv'] as tf.Tensor2D, { batch, heads, kvHeads }),
+})
+
+const rmsNormCase = (title: string, [N, C]: [number, number], epsilon: number) => ({
+  title: `rmsNorm ${title}`,
+  inputs: { x: normal('x', [N, C]), gain: normal('gain', [C]) },
+  differentiable: ['x', 'gain'],
+  run: (t: Tensors) => rmsNorm(t['x'] as tf.Tensor2D, t['gain']!, epsilon),
+})
+
+const swigluCase = (title: string, shape: number[]) => ({
+  title: `swiglu ${title}`,
+  inputs: { gate: normal('gate', shape, 2), up: normal('up', shape) },
+  differentiable: ['gate', 'up'],
+  run: (t: Tensors) => swiglu(t['gate']!, t['up']!),
+})
+
+const rotaryCase = (title: string, [batch, T, heads, D]: [number, number, number, number]) => ({
+  title: `rotary ${title}`,
+  inputs: {
+    x: normal('x', [batch * T, heads * D]),
+    ...rotation(normal('angles', [T, D / 2], 2)),
+  },
+  differentiable: ['x'],
+  run: (t: Tensors) =>
+    rotary(t['x'] as tf.Tensor2D, t['cos'] as tf.Tensor2D, t['sin'] as tf.Tensor2D, { batch, heads }),
+})
+
+const rotation = ({ shape, values }: { shape: readonly number[]; values: Float32Array }) => ({
+  cos: floats(shape, values.map(Math.cos)),
+  sin: floats(shape, values.map(Math.sin)),
 })
 
 const embeddingCase = (title: string, table: [number, number], ids: number[]) => ({
@@ -117,6 +160,15 @@ const CASES: readonly OperatorCase[] = [
   attentionCase('of one head', [2, 4, 1, 5]),
   attentionCase('of one token', [2, 1, 2, 3]),
   attentionCase('of one channel a head', [1, 7, 3, 1]),
+  groupedCase('of four heads of queries on two of keys', [2, 5, 4, 2, 3]),
+  groupedCase('of three heads of queries on one of keys', [1, 4, 3, 1, 2]),
+  rmsNormCase('of several rows', [5, 8], 1e-5),
+  rmsNormCase('of one row', [1, 3], 1e-5),
+  rmsNormCase('with a large epsilon', [4, 6], 0.5),
+  swigluCase('of a matrix', [4, 7]),
+  swigluCase('of one element', [1, 1]),
+  rotaryCase('of two sequences and three heads', [2, 5, 3, 4]),
+  rotaryCase('of one pair of channels', [1, 4, 1, 2]),
   embeddingCase('with repeated and absent rows', [6, 3], [4, 0, 4, 4, 1]),
   embeddingCase('of one token', [3, 2], [2]),
   headCase('of a mean', [6, 4, 9], [1, 1, 1, 1, 1, 1]),

@@ -1,7 +1,14 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { describe, expect, it } from 'vitest'
 import type { Graph } from '../src/engine/graph.ts'
-import { dropDead, dropNeutral, fuseAddIntoGemm, mergeEqual, simplify } from '../src/engine/passes.ts'
+import {
+  dropDead,
+  dropNeutral,
+  fuseAddIntoGemm,
+  mergeEqual,
+  recompute,
+  simplify,
+} from '../src/engine/passes.ts'
 import { record } from '../src/engine/recorder.ts'
 import { gemm } from '../src/ops/gemm.ts'
 import { EXPERTS, expertStep, routerStep } from '../src/steps.ts'
@@ -222,39 +229,83 @@ describe('simplify', () => {
     )
   }
 
-  it.each([
+  /** Records a step anew each time: passes redirect the inputs of the nodes that they are given. */
+  function traced(n: number, step: typeof expertStep): () => Graph {
+    const shape = shapeOf(mixtureOf(n))
+    const { build, inputs: given, reads } = step(shape)
+    const layoutOf = (name: string) => (name.startsWith(EXPERTS) ? shape.layout.experts : shape.layout.router)
+    const base = new Map(tinyBase().arrays.map((array) => [`base/${array.name}`, array.shape]))
+    const specs = {
+      ...given,
+      ...Object.fromEntries(
+        reads.map((name) => [
+          name,
+          { shape: base.get(name) ?? [layoutOf(name).size], dtype: 'float32' as const },
+        ]),
+      ),
+    }
+    return () => record('test', specs, build)
+  }
+
+  async function expectSameResults(graph: Graph, whole: Graph): Promise<void> {
+    const values = feeds(whole)
+    const expected = await runGraph(whole, values)
+    const actual = await runGraph(graph, values)
+    expect(Object.keys(actual)).toEqual(Object.keys(expected))
+    for (const [name, one] of Object.entries(expected))
+      expectClose(actual[name]!, one, { relative: 1e-5 }, name)
+  }
+
+  const STEPS = [
     [1, expertStep],
     [2, expertStep],
     [4, expertStep],
     [2, routerStep],
     [4, routerStep],
-  ] as const)(
+  ] as const
+
+  it.each(STEPS)(
     'of a training step with %i experts leaves fewer nodes and the same result',
     async (n, step) => {
-      const shape = shapeOf(mixtureOf(n))
-      const { build, inputs: given, reads } = step(shape)
-      const layoutOf = (name: string) =>
-        name.startsWith(EXPERTS) ? shape.layout.experts : shape.layout.router
-      const base = new Map(tinyBase().arrays.map((array) => [`base/${array.name}`, array.shape]))
-      const specs = {
-        ...given,
-        ...Object.fromEntries(
-          reads.map((name) => [
-            name,
-            { shape: base.get(name) ?? [layoutOf(name).size], dtype: 'float32' as const },
-          ]),
-        ),
-      }
-      const trace = () => record('test', specs, build)
-      const whole = trace()
+      const trace = traced(n, step)
       const small = simplify(trace())
-      expect(small.nodes.length).toBeLessThan(whole.nodes.length)
-      const values = feeds(whole)
-      const expected = await runGraph(whole, values)
-      const actual = await runGraph(small, values)
-      expect(Object.keys(actual)).toEqual(Object.keys(expected))
-      for (const [name, one] of Object.entries(expected))
-        expectClose(actual[name]!, one, { relative: 1e-5 }, name)
+      expect(small.nodes.length).toBeLessThan(trace().nodes.length)
+      await expectSameResults(small, trace())
     },
   )
+
+  it.each(STEPS)(
+    'of a training step with %i experts makes activations again for the gradients',
+    async (n, step) => {
+      const trace = traced(n, step)
+      const kept = simplify(trace())
+      const again = recompute(simplify(trace()), 0)
+      const activations = (graph: Graph) => kernelsOf(graph).filter((kernel) => kernel === 'comigs.Gelu')
+      const inBoth = TINY.layers * Math.min(n, 2)
+      expect(activations(kept)).toHaveLength(inBoth)
+      expect(activations(again)).toHaveLength(2 * inBoth)
+      const loss = again.nodes.findIndex(({ kernel }) => kernel === 'comigs.HeadCrossEntropy')
+      const forward = new Set(again.nodes.slice(0, loss))
+      const keptForGradients = again.nodes
+        .slice(loss)
+        .flatMap(({ inputs }) => Object.values(inputs))
+        .flatMap(({ origin }) => (origin.kind === 'node' && forward.has(origin.node) ? [origin.node] : []))
+      expect(keptForGradients.map(({ kernel }) => kernel)).not.toContain('comigs.Gelu')
+      const inner = new Set(
+        keptForGradients.filter(
+          ({ kernel, outputs }) => kernel === 'comigs.Gemm' && outputs[0]!.shape[1] === TINY.hidden,
+        ),
+      )
+      // Of all experts' inner layers only the frozen part that they share.
+      expect(inner.size).toBe(TINY.layers)
+      await expectSameResults(again, trace())
+    },
+  )
+
+  it('of a small step keeps its activations', () => {
+    const activations = kernelsOf(simplify(traced(2, expertStep)())).filter(
+      (kernel) => kernel === 'comigs.Gelu',
+    )
+    expect(activations).toHaveLength(2 * TINY.layers)
+  })
 })

@@ -1,14 +1,35 @@
 import { hashBase } from '@comigs/model/light'
 import type { Manifest } from '@comigs/protocol'
+import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { NodeError } from './errors.ts'
+import { fetchBase, type HubOptions, isHubId } from './hub.ts'
 
 /** Base models that come with this package. */
 const SHIPPED = fileURLToPath(new URL('../models/', import.meta.url))
 
 export const DEFAULT_BASE = join(SHIPPED, 'base-en')
+
+/**
+ * What a user gave as base, as a folder: itself, or a model of the Hugging Face hub that is downloaded to
+ * `~/.cache/comigs`. HF_ENDPOINT, HF_TOKEN and XDG_CACHE_HOME count as they do for Hugging Face's own tools.
+ */
+export async function resolveBase(
+  given: string | undefined,
+  onProgress: HubOptions['onProgress'],
+): Promise<string | undefined> {
+  if (given === undefined || existsSync(given) || !isHubId(given)) return given
+  const { HF_ENDPOINT, HF_TOKEN, XDG_CACHE_HOME } = process.env
+  return fetchBase(given, {
+    url: (HF_ENDPOINT ?? 'https://huggingface.co').replace(/\/+$/, ''),
+    token: HF_TOKEN,
+    cache: join(XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'comigs', 'bases'),
+    onProgress,
+  })
+}
 
 /**
  * Finds the folder of a federation's base by the hash of its files: what the user gave, else what is shipped. Weights are

@@ -169,7 +169,7 @@ async function readIdentity(config: DoctorConfig) {
 }
 
 async function findEngine(training: Training, { engine, threads, base }: DoctorConfig): Promise<Good> {
-  const loaded = await training.load({ engine, threads, base: base ?? DEFAULT_BASE })
+  const loaded = await training.load({ engine, threads, base: base ?? DEFAULT_BASE, baseDtype: 'auto' })
   const found = `${loaded.engine}: ${loaded.device} (${loaded.reason})`
   if (loaded.engine === 'onnx' || engine !== 'auto') return { found }
   return {

@@ -20,6 +20,7 @@ export type NodeErrorDetail =
       readonly expected: string
       readonly actual: string
     }
+  | { readonly code: 'BASE_DOWNLOAD_FAILED'; readonly id: string; readonly reason: string }
   | { readonly code: 'STATE_LOCKED'; readonly folder: string; readonly pid: number }
   | { readonly code: 'STATE_UNUSABLE'; readonly path: string; readonly reason: string }
   | { readonly code: 'PORT_IN_USE'; readonly what: string; readonly address: string }
@@ -60,6 +61,8 @@ function render(d: NodeErrorDetail): string {
       return `the federation's base model "${d.name}" (weights ${d.weights.slice(0, 12)}) is not on this machine; give its folder with --base. Looked in: ${d.looked.join(', ')}`
     case 'BASE_MISMATCH':
       return `the base model in ${d.folder} is not the federation's: ${d.field} is ${d.actual.slice(0, 12)}, the manifest says ${d.expected.slice(0, 12)}`
+    case 'BASE_DOWNLOAD_FAILED':
+      return `the base model ${d.id} cannot be downloaded: ${d.reason}; give --base a Hugging Face folder on this machine instead`
     case 'STATE_LOCKED':
       return `the state folder ${d.folder} is in use by process ${d.pid}; stop it, or give another folder with --state`
     case 'STATE_UNUSABLE':
@@ -112,8 +115,10 @@ const EXIT_OF: Readonly<Record<string, number>> = {
   FILE_UNREADABLE: EXIT.data,
   BASE_MISSING: EXIT.base,
   BASE_MISMATCH: EXIT.base,
+  BASE_DOWNLOAD_FAILED: EXIT.base,
   SAFETENSORS_INVALID: EXIT.base,
   TENSOR_MISSING: EXIT.base,
+  TENSOR_UNEXPECTED: EXIT.base,
   TENSOR_NON_FINITE: EXIT.base,
   CONFIG_INVALID: EXIT.base,
   ARCHITECTURE_UNSUPPORTED: EXIT.base,

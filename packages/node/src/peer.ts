@@ -1,4 +1,4 @@
-import type { DataSource, EngineName, Evaluation, MixtureConfig, Schedule } from '@comigs/model'
+import type { BaseDtype, DataSource, EngineName, Evaluation, MixtureConfig, Schedule } from '@comigs/model'
 import { stream } from '@comigs/model/light'
 import {
   createGossipsubPubsub,
@@ -59,6 +59,8 @@ export interface PeerConfig {
   /** The only federation to join, by manifest hash or its beginning. */
   readonly federation: string | undefined
   readonly base: string | undefined
+  /** How the base's matrices are kept in memory. */
+  readonly baseDtype: BaseDtype
   readonly experts: number
   readonly batch: number
   readonly context: number
@@ -115,7 +117,8 @@ export async function runPeer(
     const admission = await readAdmission(config)
     const found = await findManifest(config, state, { key, admission })
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
-    const loaded = await training.load({ engine: config.engine, threads: config.threads, base })
+    const { threads, baseDtype } = config
+    const loaded = await training.load({ engine: config.engine, threads, base, baseDtype })
     const { engine, device, reason } = loaded
     log.info({ engine, device, reason }, 'engine chosen')
     emit({ event: 'engine', engine, device, reason })

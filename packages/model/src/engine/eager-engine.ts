@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { ModelError } from '../errors.ts'
-import type { Engine, EngineName, HostTensor, Program, Step } from './engine.ts'
+import type { Engine, EngineName, Program, Step } from './engine.ts'
 import type { HostArray, TensorSpec } from './graph.ts'
 import { checked } from './inputs.ts'
+import { restore, store } from './storage.ts'
 
 /**
  * Runs steps as they are written, one tfjs kernel after the other, on a tfjs backend that computes at once: libtensorflow
@@ -26,9 +27,12 @@ export function createEagerEngine(name: EngineName, backend: string, device: str
     name,
     device,
 
-    place(key, tensor: HostTensor) {
+    place(key, tensor, { storage } = {}) {
       use()
-      replace(key, tf.keep(tensorOf(tensor, tensor.values.slice())))
+      // tfjs has neither float16 nor int8: what is gained is that every engine computes with the same numbers.
+      const stored = storage && store(tensor.values as Float32Array, tensor.shape.at(-1)!, storage)
+      const values = stored === undefined ? tensor.values.slice() : restore(stored, tensor.shape.at(-1)!)
+      replace(key, tf.keep(tensorOf(tensor, values)))
     },
 
     async read(key) {

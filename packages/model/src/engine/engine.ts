@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs-core'
 import type { HostArray, TensorSpec } from './graph.ts'
+import type { Storage } from './storage.ts'
 
 /**
  * `onnx`: ONNX Runtime's own library on the CPU. `tensorflow`: libtensorflow through tfjs-node, where it is installed.
@@ -19,6 +20,11 @@ export const AUTO_ENGINES: readonly EngineName[] = ['onnx', 'tensorflow', 'onnx-
 /** A tensor in JavaScript's own memory. */
 export interface HostTensor extends TensorSpec {
   readonly values: HostArray
+}
+
+/** How a float32 matrix that nothing writes may be kept in engine memory, at the price of its last bits. */
+export interface PlaceOptions {
+  readonly storage?: Storage | undefined
 }
 
 /**
@@ -54,8 +60,8 @@ export interface Engine {
   /** In words, for logs: the library, its version, threads or device. */
   readonly device: string
   /** Puts an array into engine memory, in place of one of that name. The engine may keep `values` itself. */
-  place(name: string, tensor: HostTensor): void
-  /** @returns a copy; throws ModelError `ARRAY_MISSING` */
+  place(name: string, tensor: HostTensor, options?: PlaceOptions): void
+  /** @returns a copy, in float32 however it is stored; throws ModelError `ARRAY_MISSING` */
   read(name: string): Promise<Float32Array>
   remove(name: string): void
   compile(step: Step): Promise<Program>

@@ -2,12 +2,13 @@ import type { InferenceSession, Tensor } from 'onnxruntime-common'
 import { ModelError } from '../errors.ts'
 import type { Engine, EngineName, Program, Step } from './engine.ts'
 import { checked } from './inputs.ts'
-import { type HostArray, sizeOf, type TensorSpec } from './graph.ts'
+import { type HostArray, type InputSpec, scaleName, sizeOf, type TensorSpec } from './graph.ts'
 import type { Dialect } from './onnx/builder.ts'
 import { createCarrier, type Carrier } from './onnx/carrier.ts'
 import { inputName, lower, type OnnxModel, publicName } from './onnx/lower.ts'
 import { simplify } from './passes.ts'
 import { record } from './recorder.ts'
+import { restore, type Storage, store, type Stored } from './storage.ts'
 
 /** What this engine needs of onnxruntime-node or onnxruntime-web. */
 export interface OrtLibrary {
@@ -21,7 +22,7 @@ export interface OnnxRuntime {
   /** In words. */
   readonly device: string
   readonly ort: OrtLibrary
-  readonly session: InferenceSession.SessionOptions
+  session(step: { readonly isLarge: boolean }): InferenceSession.SessionOptions
   readonly dialect: Dialect
   /**
    * Where the arrays that a step writes go. `twin`: into an array that is handed over with the run and then changes
@@ -35,6 +36,8 @@ export interface OnnxRuntime {
 interface Slot {
   current: Tensor
   spare: Tensor | undefined
+  /** How a frozen matrix is kept; the scales of int8 are an array of their own. */
+  storage?: Storage | undefined
 }
 
 /** Runs steps as ONNX graphs, recorded once and replayed by ONNX Runtime. */
@@ -42,7 +45,7 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
   const { ort } = runtime
   const slots = new Map<string, Slot>()
   const programs = new Set<Program>()
-  const carrier = createCarrier(ort, runtime.session)
+  const carrier = createCarrier(ort, runtime.session({ isLarge: false }))
 
   const slot = (name: string): Slot => {
     const found = slots.get(name)
@@ -57,38 +60,67 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
     return result
   }
   const drop = (name: string) => {
-    const dropped = slots.get(name)
-    slots.delete(name)
-    // Not before the run that may be reading it, or bringing it to the device, is over.
-    if (dropped !== undefined) void inTurn(async () => free(dropped.current))
+    for (const key of [name, scaleName(name)]) {
+      const dropped = slots.get(key)
+      slots.delete(key)
+      // Not before the run that may be reading it, or bringing it to the device, is over.
+      if (dropped !== undefined) void inTurn(async () => free(dropped.current))
+    }
   }
 
   return {
     name: runtime.name,
     device: runtime.device,
 
-    place(name, tensor) {
+    place(name, tensor, { storage } = {}) {
       drop(name)
-      slots.set(name, { current: tensorOf(ort, tensor, tensor.values), spare: undefined })
+      const { shape } = tensor
+      const columns = shape.at(-1)!
+      const stored = storage && store(tensor.values as Float32Array, columns, storage)
+      if (stored === undefined || !runtime.dialect.storage) {
+        const values = stored === undefined ? tensor.values : restore(stored, columns)
+        slots.set(name, { current: tensorOf(ort, tensor, values), spare: undefined })
+        return
+      }
+      const current = new ort.Tensor(stored.type, stored.data as Uint16Array, shape)
+      slots.set(name, { current, spare: undefined, storage })
+      if (stored.type === 'int8') {
+        const scale = new ort.Tensor('float32', stored.scale, [stored.scale.length])
+        slots.set(scaleName(name), { current: scale, spare: undefined })
+      }
     },
 
     read: (name) =>
       inTurn(async () => {
-        const { current } = slot(name)
+        const { current, storage } = slot(name)
         const here = current.location === 'gpu-buffer' ? await carrier.fromDevice(current) : current
-        return Float32Array.from(here.data as Float32Array)
+        if (storage === undefined) return Float32Array.from(here.data as Float32Array)
+        const stored: Stored =
+          storage.type === 'float16'
+            ? { ...storage, data: here.data as Uint16Array }
+            : {
+                ...storage,
+                data: here.data as Int8Array,
+                scale: slot(scaleName(name)).current.data as Float32Array,
+              }
+        return restore(stored, here.dims.at(-1)!)
       }),
 
     remove: drop,
 
     async compile(step) {
-      const inputs: Record<string, TensorSpec> = { ...step.inputs }
-      for (const name of step.reads) inputs[name] = specOf(slot(name).current)
+      const inputs: Record<string, InputSpec> = { ...step.inputs }
+      for (const name of step.reads) {
+        const { current, storage } = slot(name)
+        inputs[name] =
+          storage === undefined ? specOf(current) : { shape: current.dims, dtype: 'float32', storage }
+      }
       const graph = simplify(record(step.name, inputs, (tensors) => step.build(tensors)))
-      const model = lower(step.name, graph, runtime.dialect)
+      const isLarge = numbersIn(inputs) >= LARGE_STEP
+      const model = lower(step.name, graph, { dialect: runtime.dialect, isLarge })
       const onDevice = runtime.writes === 'device' ? step.writes.map(publicName) : []
       const session = await ort.InferenceSession.create(model.bytes, {
-        ...runtime.session,
+        ...runtime.session({ isLarge }),
         // The graph is already as small as we can make it, and rewriting it takes memory (weights are inputs).
         graphOptimizationLevel: 'disabled',
         ...(onDevice.length > 0 && { preferredOutputLocation: locations(model.outputs, onDevice) }),
@@ -114,6 +146,12 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
     },
   }
 }
+
+/** A step that reads so many numbers has tensors of tens of megabytes, and what it keeps of them decides what it takes. */
+const LARGE_STEP = 32 << 20
+
+const numbersIn = (inputs: Readonly<Record<string, InputSpec>>): number =>
+  Object.values(inputs).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
 
 type InTurn = <T>(work: () => Promise<T>) => Promise<T>
 
@@ -210,4 +248,6 @@ function specOf({ dims, type }: Tensor): TensorSpec {
   return { shape: dims, dtype: type as TensorSpec['dtype'] }
 }
 
-const bytesOf = ({ dims, type }: Tensor): number => sizeOf(dims) * (type === 'bool' ? 1 : 4)
+const WIDTHS: Partial<Record<Tensor.Type, number>> = { bool: 1, int8: 1, float16: 2 }
+
+const bytesOf = ({ dims, type }: Tensor): number => sizeOf(dims) * (WIDTHS[type] ?? 4)

@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { ModelError } from '../errors.ts'
-import type { DType, Graph, HostArray, Node, TensorSpec, Value } from './graph.ts'
+import { type DType, type Graph, type HostArray, type InputSpec, type Node, scaleName } from './graph.ts'
+import type { TensorSpec, Value } from './graph.ts'
+import { scaleInput } from './onnx/kernel.ts'
 import { KERNELS } from './onnx/kernels.ts'
 import { RECORDER_BACKEND } from '../ops/operator.ts'
 
@@ -34,9 +36,17 @@ class Recorder extends tf.KernelBackend {
     return { inputs: this.#inputs, outputs, nodes: this.#nodes }
   }
 
-  declare(name: string, spec: TensorSpec): tf.Tensor {
-    const value: Value = { id: this.#nextId++, ...spec, origin: { kind: 'input', name } }
-    this.#inputs.push(value)
+  declare(name: string, spec: InputSpec): tf.Tensor {
+    const input = (name: string, spec: InputSpec, scale?: Value): Value => {
+      const value: Value = { id: this.#nextId++, ...spec, scale, origin: { kind: 'input', name } }
+      this.#inputs.push(value)
+      return value
+    }
+    const scale =
+      spec.storage?.type === 'int8'
+        ? input(scaleName(name), { shape: [spec.shape[spec.storage.axis]!], dtype: 'float32' })
+        : undefined
+    const value = input(name, spec, scale)
     const { dataId, shape, dtype } = this.#info(value)
     return tf.engine().makeTensorFromTensorInfo({ dataId, shape, dtype }, this)
   }
@@ -178,7 +188,15 @@ function theRecorder(): Recorder {
       kernelFunc: ({ inputs, attrs }) => {
         const values: Record<string, Value> = {}
         for (const [name, tensor] of Object.entries(inputs)) {
-          if (tensor !== undefined) values[name] = backend.valueBehind(tensor)
+          if (tensor === undefined) continue
+          const value = backend.valueBehind(tensor)
+          values[name] = value
+          if (value.storage === undefined) continue
+          if (kernel.stored?.includes(name) !== true) {
+            const storage = value.storage.type
+            throw new ModelError({ code: 'STORAGE_UNSUPPORTED', kernel: kernelName, input: name, storage })
+          }
+          if (value.scale !== undefined) values[scaleInput(name)] = value.scale
         }
         const made = kernel.shape(values, attrs ?? {})
         if ('alias' in made) return backend.alias(made.alias)
@@ -202,7 +220,7 @@ function theRecorder(): Recorder {
  */
 export function record(
   name: string,
-  inputs: Readonly<Record<string, TensorSpec>>,
+  inputs: Readonly<Record<string, InputSpec>>,
   build: (tensors: Record<string, tf.Tensor>) => Record<string, tf.Tensor>,
 ): Graph {
   const backend = theRecorder()

@@ -1,5 +1,5 @@
 import type { BaseModel } from '../../src/base.ts'
-import type { MixtureConfig, ModelConfig } from '../../src/config.ts'
+import type { Gpt2Config, LlamaConfig, MixtureConfig, ModelConfig } from '../../src/config.ts'
 import type { TokenSet } from '../../src/data.ts'
 import type { Engine } from '../../src/engine/engine.ts'
 import { baseLayout, type NamedArray, namedArrays, trainedLayout } from '../../src/parameters.ts'
@@ -8,7 +8,7 @@ import type { StepShape } from '../../src/steps.ts'
 import { createTrainer, placeBase, type Trainer, type TrainerOptions } from '../../src/trainer.ts'
 import { randomInts } from './arrays.ts'
 
-export const TINY: ModelConfig = {
+export const TINY: Gpt2Config = {
   architecture: 'gpt2',
   vocabSize: 97,
   positions: 20,
@@ -19,8 +19,27 @@ export const TINY: ModelConfig = {
   epsilon: 1e-5,
 }
 
+/** Grouped queries, a head of its own, heads wider than the residual stream, a stretched rotation. */
+export const TINY_LLAMA: LlamaConfig = {
+  architecture: 'llama',
+  vocabSize: 97,
+  positions: 20,
+  width: 16,
+  layers: 2,
+  heads: 4,
+  kvHeads: 2,
+  headWidth: 6,
+  hidden: 40,
+  epsilon: 1e-5,
+  rope: {
+    theta: 100,
+    scaling: { kind: 'llama3', factor: 4, lowFrequencyFactor: 1, highFrequencyFactor: 4, positions: 16 },
+  },
+  tied: false,
+}
+
 /** GPT-2 small, 124M. */
-export const GPT2_SMALL: ModelConfig = {
+export const GPT2_SMALL: Gpt2Config = {
   architecture: 'gpt2',
   vocabSize: 50257,
   positions: 1024,
@@ -38,7 +57,7 @@ export const mixtureOf = (experts: number, routing: MixtureConfig['routing'] = '
   routing,
 })
 
-export const shapeOf = (mixture: MixtureConfig, model = TINY): StepShape => ({
+export const shapeOf = (mixture: MixtureConfig, model: ModelConfig = TINY): StepShape => ({
   model,
   mixture,
   layout: trainedLayout(model, mixture),
@@ -47,8 +66,13 @@ export const shapeOf = (mixture: MixtureConfig, model = TINY): StepShape => ({
   balance: 0.01,
 })
 
+/** A base that is not read from disk. */
+export interface MemoryBase extends BaseModel {
+  readonly arrays: readonly NamedArray[]
+}
+
 /** A base whose every parameter matters: nothing is zero, nothing is so small that it hides. */
-export function tinyBase(config: ModelConfig = TINY, deviation = 0.2): BaseModel {
+export function tinyBase(config: ModelConfig = TINY, deviation = 0.2): MemoryBase {
   const layout = baseLayout(config)
   const flat = new Float32Array(layout.size)
   fillNormal(flat, deviation, stream(7, 'tiny base'))
@@ -58,7 +82,7 @@ export function tinyBase(config: ModelConfig = TINY, deviation = 0.2): BaseModel
   return baseOf(config, namedArrays(layout, flat))
 }
 
-export const baseOf = (config: ModelConfig, arrays: readonly NamedArray[]): BaseModel => ({
+export const baseOf = (config: ModelConfig, arrays: readonly NamedArray[]): MemoryBase => ({
   config,
   arrays,
   hashes: { weights: '', config: '', tokenizer: '' },

@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { windowStart } from '../../src/decoder.ts'
 import type { Program, Step } from '../../src/engine/engine.ts'
-import { gpt2 } from '../../src/gpt2.ts'
+import { forward } from '../../src/forward.ts'
+import { gemm } from '../../src/ops/gemm.ts'
+import { baseLayout } from '../../src/parameters.ts'
 import { baseArray, EXPERTS, ROUTER, type StepShape } from '../../src/steps.ts'
 
 /**
@@ -18,11 +20,7 @@ export function nextTokenStep({
     { key: EXPERTS, entries: layout.experts.entries },
     { key: ROUTER, entries: layout.router.entries },
   ].filter(({ entries }) => entries.length > 0)
-  const baseNames = ['wte.weight', 'wpe.weight', 'ln_f.weight', 'ln_f.bias']
-  for (let i = 0; i < model.layers; i++) {
-    for (const part of ['ln_1', 'attn.c_attn', 'attn.c_proj', 'ln_2', 'mlp.c_fc', 'mlp.c_proj'])
-      baseNames.push(`h.${i}.${part}.weight`, `h.${i}.${part}.bias`)
-  }
+  const baseNames = baseLayout(model).entries.map(({ name }) => name)
   return {
     name: 'next token',
     reads: [...baseNames.map(baseArray), ...groups.map(({ key }) => key)],
@@ -34,7 +32,7 @@ export function nextTokenStep({
         const { offset, size, shape } = group.entries.find((entry) => entry.name === name)!
         return tf.reshape(tf.slice(t[group.key]!, [offset], [size]), [...shape])
       }
-      const out = gpt2({
+      const out = forward({
         model,
         mixture,
         base: (name) => t[baseArray(name)]!,
@@ -43,7 +41,7 @@ export function nextTokenStep({
         batch: 1,
       })
       const position = t['position'] as tf.Tensor1D
-      const logits = tf.matMul(tf.gather(out.hidden, position), out.head, false, true)
+      const logits = gemm(tf.gather(out.hidden, position), out.head, { transposeB: true })
       if (out.routed.length === 0) return { logits }
       return { logits, scores: tf.concat(out.routed.map((one) => tf.gather(one.scores, position))) }
     },

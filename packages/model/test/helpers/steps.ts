@@ -1,5 +1,6 @@
 import type { Engine, Step } from '../../src/engine/engine.ts'
 import { type HostArray, sizeOf, type TensorSpec } from '../../src/engine/graph.ts'
+import type { ModelConfig } from '../../src/config.ts'
 import { baseLayout, trainedLayout } from '../../src/parameters.ts'
 import {
   BASE,
@@ -13,34 +14,43 @@ import {
   pretrainStep,
   ROUTER,
   routerStep,
+  type StepShape,
 } from '../../src/steps.ts'
 import { normal, randomInts } from './arrays.ts'
-import { mixtureOf, shapeOf, TINY, tinyBase } from './models.ts'
+import { mixtureOf, shapeOf, TINY, TINY_LLAMA, tinyBase } from './models.ts'
 
 export interface NamedStep {
   readonly name: string
   readonly step: Step
+  readonly model: ModelConfig
   readonly experts: number
 }
 
 const mixture = (experts: number) => (experts === 0 ? NO_EXPERTS : mixtureOf(experts))
 
-function ofEach(name: string, experts: readonly number[], step: (experts: number) => Step): NamedStep[] {
-  return experts.map((n) => ({ name: `${name}, ${n} experts`, step: step(n), experts: n }))
+/** Every step that this package compiles, in every form that its graph takes. */
+export const STEPS: readonly NamedStep[] = [...stepsOf('GPT-2', TINY), ...stepsOf('Llama', TINY_LLAMA)]
+
+function stepsOf(family: string, model: ModelConfig): NamedStep[] {
+  const ofEach = (name: string, experts: readonly number[], step: (shape: StepShape) => Step): NamedStep[] =>
+    experts.map((n) => ({
+      name: `${family}, ${name}, ${n} experts`,
+      step: step(shapeOf(mixture(n), model)),
+      model,
+      experts: n,
+    }))
+  return [
+    ...ofEach('expert step', [1, 2, 4], expertStep),
+    ...ofEach('router step', [2, 4], routerStep),
+    ...ofEach('evaluation', [0, 1, 2, 4], evaluationStep),
+    ...ofEach('decode', [0, 2, 4], (shape) => decodeStep({ ...shape, tokens: 16, past: 18 })),
+    ...ofEach('pretraining', [0], () => pretrainStep({ model, batch: 2, context: 16 })),
+  ]
 }
 
-/** Every step that this package compiles, in every form that its graph takes. */
-export const STEPS: readonly NamedStep[] = [
-  ...ofEach('expert step', [1, 2, 4], (n) => expertStep(shapeOf(mixture(n)))),
-  ...ofEach('router step', [2, 4], (n) => routerStep(shapeOf(mixture(n)))),
-  ...ofEach('evaluation', [0, 1, 2, 4], (n) => evaluationStep(shapeOf(mixture(n)))),
-  ...ofEach('decode', [0, 2, 4], (n) => decodeStep({ ...shapeOf(mixture(n)), tokens: 16, past: 8 })),
-  ...ofEach('pretraining', [0], () => pretrainStep({ model: TINY, batch: 2, context: 16 })),
-]
-
 /** Puts the arrays that a step reads into the engine. */
-export function placeFor(engine: Engine, { step, experts }: NamedStep): void {
-  const layout = trainedLayout(TINY, mixture(experts))
+export function placeFor(engine: Engine, { step, model, experts }: NamedStep): void {
+  const layout = trainedLayout(model, mixture(experts))
   const vector = (name: string, size: number) => {
     engine.place(name, normal(name, [size], 0.1))
     for (const moment of moments(name)) {
@@ -50,9 +60,9 @@ export function placeFor(engine: Engine, { step, experts }: NamedStep): void {
   }
   if (step.reads.includes(EXPERTS)) vector(EXPERTS, layout.experts.size)
   if (step.reads.includes(ROUTER)) vector(ROUTER, layout.router.size)
-  if (step.reads.includes(BASE)) vector(BASE, baseLayout(TINY).size)
+  if (step.reads.includes(BASE)) vector(BASE, baseLayout(model).size)
   else
-    for (const { name, shape, values } of tinyBase().arrays)
+    for (const { name, shape, values } of tinyBase(model).arrays)
       engine.place(baseArray(name), { shape, dtype: 'float32', values })
 }
 

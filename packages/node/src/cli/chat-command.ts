@@ -1,11 +1,13 @@
 import type { Command } from 'commander'
 import pc from 'picocolors'
 import { createInterface } from 'node:readline/promises'
+import { resolveBase } from '../base-folder.ts'
 import { type ChatMessage, chatPrompt, withoutLeadingSpace } from '../text/chat-template.ts'
 import { loadPersonalModel } from '../text/personal-model.ts'
 import { writeText } from '../text/stream-text.ts'
 import { type Training, withTrainingWorker } from '../training/training-worker.ts'
 import { option } from './options.ts'
+import { downloadBar } from './output.ts'
 import { createTextDisplay } from './show-text.ts'
 import { newSeed, type TextFlags, textOptions } from './text-options.ts'
 
@@ -30,7 +32,7 @@ export function addChatCommand(program: Command): void {
 }
 
 async function chat(training: Training, flags: Flags): Promise<void> {
-  await loadPersonalModel(training, flags)
+  await loadPersonalModel(training, { ...flags, base: await resolveBase(flags.base, downloadBar) })
   const write = (text: string) => void process.stdout.write(text)
   const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: pc.bold('you> ') })
   let answering: AbortController | undefined

@@ -1,8 +1,9 @@
 import type { Command } from 'commander'
 import pc from 'picocolors'
+import { resolveBase } from '../base-folder.ts'
 import { type DoctorConfig, examine, type Finding } from '../doctor.ts'
 import { EXIT } from '../errors.ts'
-import { print, printJson } from './output.ts'
+import { downloadBar, print, printJson } from './output.ts'
 import { list, option, shared } from './options.ts'
 
 interface Flags extends Omit<DoctorConfig, 'data' | 'bootstrap'> {
@@ -48,7 +49,7 @@ export function addDoctorCommand(program: Command): void {
         federation: flags.federation,
         psk: flags.psk,
         allow: flags.allow,
-        base: flags.base,
+        base: await resolveBase(flags.base, downloadBar),
         data: flags.data === undefined ? undefined : { data: flags.data },
       }
       for await (const finding of examine(config)) {

@@ -1,10 +1,11 @@
 import type { GeneratedToken } from '@comigs/model'
 import type { Command } from 'commander'
+import { resolveBase } from '../base-folder.ts'
 import { loadPersonalModel } from '../text/personal-model.ts'
 import { writeText } from '../text/stream-text.ts'
 import { type Training, withTrainingWorker } from '../training/training-worker.ts'
 import { option, shared } from './options.ts'
-import { printJson } from './output.ts'
+import { downloadBar, printJson } from './output.ts'
 import { createTextDisplay } from './show-text.ts'
 import { stopSignal } from './stop-signal.ts'
 import { newSeed, type TextFlags, textOptions } from './text-options.ts'
@@ -28,7 +29,7 @@ export function addGenerateCommand(program: Command): void {
 }
 
 async function generate(training: Training, flags: Flags): Promise<void> {
-  await loadPersonalModel(training, flags)
+  await loadPersonalModel(training, { ...flags, base: await resolveBase(flags.base, downloadBar) })
   const json = flags.json === true
   const display = createTextDisplay((text) => process.stdout.write(text), flags.showExperts)
   const { prompt, seed = newSeed(), baseAlone } = flags

@@ -38,7 +38,18 @@ export const shared = {
       .choices(['auto', ...ENGINES])
       .default('auto'),
   threads: () => option('--threads <n>', 'threads of one operator').argParser(wholeNumber(1)).default(1),
-  base: () => option('--base <folder>', 'base model, a Hugging Face folder (default: the shipped one)'),
+  base: () =>
+    option(
+      '--base <folder>',
+      'base model: a Hugging Face folder, or owner/name of one on the hub (default: the shipped one)',
+    ),
+  baseDtype: () =>
+    option(
+      '--base-dtype <type>',
+      "how the base's matrices are kept: less memory for their last bits; auto: as in its files, float32 below 100 MB",
+    )
+      .choices(['auto', 'float32', 'float16', 'int8'])
+      .default('auto'),
   state: () => option('--state <folder>', 'where key, checkpoint and copies are kept').default('.comigs'),
   batch: () => option('--batch <n>', 'sequences in a batch').argParser(wholeNumber(1)).default(8),
   context: () => option('--context <n>', 'tokens of a sequence').argParser(wholeNumber(8)).default(128),

@@ -15,6 +15,18 @@ export function print(line: string): void {
   process.stdout.write(`${line}\n`)
 }
 
+const BAR_WIDTH = 24
+
+/** A progress bar on stderr, where someone is looking at it. */
+export function downloadBar(received: number, total: number): void {
+  if (!process.stderr.isTTY) return
+  const done = Math.floor((received / total) * BAR_WIDTH)
+  const bar = '#'.repeat(done).padEnd(BAR_WIDTH, '.')
+  process.stderr.write(
+    `\rdownload    ${bar} ${bytes(received)} of ${bytes(total)}${received === total ? '\n' : ''}`,
+  )
+}
+
 /** A peer's events, for a person or for a program. */
 export function printEvent({ json }: { readonly json: boolean }): (event: PeerEvent) => void {
   if (json) return printJson

@@ -1,8 +1,9 @@
 import type { DataSource } from '@comigs/model'
 import type { Command } from 'commander'
+import { resolveBase } from '../base-folder.ts'
 import { NodeError } from '../errors.ts'
 import { type PeerConfig, runPeer } from '../peer.ts'
-import { createLog, printEvent } from './output.ts'
+import { createLog, downloadBar, printEvent } from './output.ts'
 import { httpOptions, list, option, shared, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
 
@@ -54,6 +55,7 @@ export function addPeerCommand(program: Command): void {
     .addOption(option('--name <name>', 'what to call this peer').default('peer'))
     .addOption(shared.state())
     .addOption(shared.base())
+    .addOption(shared.baseDtype())
     .addOption(
       option('--experts <n>', 'experts of this peer, the generalist included')
         .argParser(wholeNumber(1))
@@ -111,6 +113,7 @@ Examples:
         announce: flags.announce ?? [],
         httpNames: flags.httpNames ?? [],
         data: dataSource(flags),
+        base: await resolveBase(flags.base, downloadBar),
         rounds: flags.rounds ?? Infinity,
       }
       const print = printEvent({ json: flags.json === true })

@@ -1,4 +1,6 @@
+import type { BaseDtype } from '@comigs/model'
 import type { Command } from 'commander'
+import { resolveBase } from '../base-folder.ts'
 import type { PeerStatus } from '../events.ts'
 import { startHttp } from '../http/server.ts'
 import { countTexts, createMetrics } from '../metrics.ts'
@@ -7,12 +9,13 @@ import { createTextService } from '../text/text-service.ts'
 import { type Training, withTrainingWorker } from '../training/training-worker.ts'
 import { VERSION } from '../version.ts'
 import { type HttpFlags, httpOptions, shared } from './options.ts'
-import { print, printJson } from './output.ts'
+import { downloadBar, print, printJson } from './output.ts'
 import { stopSignal } from './stop-signal.ts'
 
 interface Flags extends HttpFlags {
   readonly state: string
   readonly base?: string
+  readonly baseDtype: BaseDtype
   readonly engine: 'auto'
   readonly threads: number
   readonly json?: boolean
@@ -25,6 +28,7 @@ export function addServeCommand(program: Command): void {
     .description("Serve the personal model in a state folder over OpenAI's HTTP interface, without training.")
     .addOption(shared.state())
     .addOption(shared.base())
+    .addOption(shared.baseDtype())
     .addOption(shared.engine())
     .addOption(shared.threads())
   for (const one of httpOptions()) command.addOption(one)
@@ -35,7 +39,8 @@ export function addServeCommand(program: Command): void {
 }
 
 async function serve(flags: Flags, training: Training, stop: AbortSignal): Promise<void> {
-  const model = await loadPersonalModel(training, flags)
+  const base = await resolveBase(flags.base, downloadBar)
+  const model = await loadPersonalModel(training, { ...flags, base })
   const metrics = createMetrics()
   const { federation, round, engine, device, reason } = model
   metrics.info.set(

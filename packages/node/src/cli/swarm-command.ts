@@ -5,10 +5,11 @@ import Table from 'cli-table3'
 import { createLogUpdate } from 'log-update'
 import pc from 'picocolors'
 import type { PeerEvent, RoundEvent } from '../events.ts'
+import { resolveBase } from '../base-folder.ts'
 import { forRounds } from '../new-manifest.ts'
 import { readDataSet } from '../swarm/data-set.ts'
 import { type PeerResult, runSwarm, type SwarmConfig, type SwarmResult } from '../swarm/swarm.ts'
-import { bytes, count, number, print, printJson } from './output.ts'
+import { bytes, count, downloadBar, number, print, printJson } from './output.ts'
 import { option, shared, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
 
@@ -22,6 +23,7 @@ interface Flags {
   readonly batch: number
   readonly context: number
   readonly base?: string
+  readonly baseDtype: string
   readonly state?: string
   readonly codec: CodecName
   readonly topK?: number
@@ -71,6 +73,7 @@ export function addSwarmCommand(program: Command): void {
     .addOption(shared.batch())
     .addOption(shared.context())
     .addOption(shared.base())
+    .addOption(shared.baseDtype())
     .addOption(option('--state <folder>', "where the peers' states go (default: a new folder in .comigs)"))
     .addOption(option('--stay', 'keep the peers and their page up after the last round').default(false))
     .addOption(shared.engine())
@@ -83,7 +86,7 @@ export function addSwarmCommand(program: Command): void {
         ...flags,
         dataSet,
         peers: flags.peers ?? dataSet.users.length,
-        base: flags.base,
+        base: await resolveBase(flags.base, downloadBar),
         state:
           flags.state ??
           join('.comigs', `swarm-${new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-')}`),

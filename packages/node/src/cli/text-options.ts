@@ -1,3 +1,4 @@
+import type { BaseDtype } from '@comigs/model'
 import { InvalidArgumentError } from 'commander'
 import { option, shared, wholeNumber } from './options.ts'
 
@@ -5,6 +6,7 @@ import { option, shared, wholeNumber } from './options.ts'
 export interface TextFlags {
   readonly state: string
   readonly base?: string
+  readonly baseDtype: BaseDtype
   readonly baseAlone: boolean
   readonly maxTokens: number
   readonly temperature: number
@@ -31,6 +33,7 @@ export const textOptions = () => [
   option('--base-alone', 'without experts, for comparison').default(false),
   shared.seed(),
   shared.base(),
+  shared.baseDtype(),
   shared.engine(),
   shared.threads(),
 ]

@@ -20,6 +20,7 @@ export interface SwarmConfig {
   readonly batch: number
   readonly context: number
   readonly base: string | undefined
+  readonly baseDtype: string
   /** Folder of the peers' state folders. */
   readonly state: string
   readonly federation: NewFederation
@@ -158,6 +159,7 @@ function peerArguments(config: SwarmConfig, index: number, state: string): strin
     '--context': String(config.context),
     '--threads': String(config.threads),
     '--engine': config.engine,
+    '--base-dtype': config.baseDtype,
     '--listen': ['/ip4/127.0.0.1/tcp/0'],
     '--wait-for-peers': String(config.peers - 1),
     '--evaluate-every': '2',

@@ -1,4 +1,5 @@
 import type {
+  BaseDtype,
   BaseHashes,
   DataSource,
   Decoder,
@@ -45,6 +46,8 @@ export interface LoadOptions {
   readonly threads: number
   /** Hugging Face folder. */
   readonly base: string
+  /** How the base's matrices are kept in memory. */
+  readonly baseDtype: BaseDtype
 }
 
 export interface LoadReport {
@@ -108,7 +111,7 @@ export class TrainingHost {
     this.#textEngine = turns.share(engine, 'text')
     this.#base = await loadBase(options.base)
     this.#tokenizer = await loadTokenizer(options.base)
-    placeBase(engine, this.#base)
+    placeBase(engine, this.#base, options.baseDtype)
     const { config: model, hashes } = this.#base
     return { engine: engine.name, device: engine.device, reason, model, hashes }
   }

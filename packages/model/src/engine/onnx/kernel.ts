@@ -1,6 +1,9 @@
 import type { DType, HostArray, Node, TensorSpec, Value } from '../graph.ts'
 import type { OnnxBuilder } from './builder.ts'
 
+/** Beside an input in int8 the recorder hands a kernel its scales, under this name. */
+export const scaleInput = (input: string): string => `${input}Scale`
+
 export type Attrs = Readonly<Record<string, unknown>>
 export type Inputs = Readonly<Record<string, Value>>
 
@@ -23,6 +26,8 @@ export interface LowerContext {
 /** One tfjs kernel as the engine knows it: the shapes it makes, and the ONNX nodes that compute it. */
 export interface Kernel {
   shape(inputs: Inputs, attrs: Attrs): Made
+  /** Inputs that may be frozen matrices in float16 or int8. @default none */
+  readonly stored?: readonly string[]
   /** @returns ONNX names of the outputs, in order; an unused one may be '' */
   lower(onnx: OnnxBuilder, context: LowerContext): readonly string[]
 }

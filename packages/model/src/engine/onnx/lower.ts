@@ -1,4 +1,5 @@
-import type { Graph, Value } from '../graph.ts'
+import type { Graph, Node, Value } from '../graph.ts'
+import { intsAfter } from './after.ts'
 import { CPU_DIALECT, type Dialect, OnnxBuilder } from './builder.ts'
 import { KERNELS } from './kernels.ts'
 
@@ -10,8 +11,18 @@ export interface OnnxModel {
   readonly nodeCount: number
 }
 
+export interface LowerOptions {
+  readonly dialect?: Dialect
+  /** Whether what the step keeps in memory matters more than what it costs to keep little. @default false */
+  readonly isLarge?: boolean
+}
+
 /** Turns a graph of kernels into an ONNX model whose inputs and outputs carry the graph's own names. */
-export function lower(name: string, graph: Graph, dialect: Dialect = CPU_DIALECT): OnnxModel {
+export function lower(
+  name: string,
+  graph: Graph,
+  { dialect = CPU_DIALECT, isLarge = false }: LowerOptions = {},
+): OnnxModel {
   const onnx = new OnnxBuilder(dialect)
   const names = new Map<Value, string>()
   const used = usedValues(graph)
@@ -33,12 +44,18 @@ export function lower(name: string, graph: Graph, dialect: Dialect = CPU_DIALECT
     return known
   }
 
+  const late = (node: Node, input: string): string => {
+    const value = node.inputs[input]!
+    const shape = intsAfter(onnx, value.shape, [nameOf(node.since!)])
+    return onnx.op('Reshape', [nameOf(value), shape])
+  }
+
   for (const node of graph.nodes) {
     const made = KERNELS[node.kernel]!.lower(onnx, {
       node,
       attrs: node.attrs,
       used: node.outputs.map((value) => used.has(value)),
-      name: (input) => nameOf(node.inputs[input]!),
+      name: (input) => (node.since === undefined ? nameOf(node.inputs[input]!) : late(node, input)),
       value: (input) => node.inputs[input]!,
     })
     node.outputs.forEach((value, i) => names.set(value, made[i]!))
@@ -57,7 +74,7 @@ export function lower(name: string, graph: Graph, dialect: Dialect = CPU_DIALECT
     }
   }
   return {
-    bytes: onnx.serialize(name),
+    bytes: onnx.serialize(name, isLarge),
     inputs,
     outputs: [...graph.outputs.keys()],
     nodeCount: onnx.nodeCount,

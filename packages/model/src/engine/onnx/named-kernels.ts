@@ -1,10 +1,13 @@
 import { type AdamWOptions } from '../../ops/adamw.ts'
 import { type AttentionShape, causalMaskValues } from '../../ops/attention.ts'
 import { GELU_A, GELU_B } from '../../ops/gelu.ts'
+import type { RotaryShape } from '../../ops/rotary.ts'
 import type { TensorSpec } from '../graph.ts'
+import { intsAfter } from './after.ts'
 import { ONNX_TYPE, type OnnxBuilder } from './builder.ts'
+import { type FrozenMatrix, frozenMatrix, frozenRows, product } from './frozen-matrix.ts'
 import type { Kernel, LowerContext } from './kernel.ts'
-import { logSoftmax, type MatMulOptions, matMul, split } from './spelled-out.ts'
+import { logSoftmax, type MatMulOptions, matMul, rmsNorm, rotary, silu, split } from './spelled-out.ts'
 
 /**
  * A product with so few columns (LoRA's rank) is two to four times faster with its right operand upright, or, where the
@@ -20,21 +23,18 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       const n = b!.shape[transposeB === true ? 0 : 1]!
       return { outputs: [float([m, n])] }
     },
+    stored: ['b'],
     lower: (onnx, c) => {
-      const alpha = { float: c.attrs['alpha'] as number }
-      const transA = Number(c.attrs['transposeA'])
-      const transB = Number(c.attrs['transposeB'])
-      const [a, b] = [c.name('a'), c.name('b')]
-      if ('c' in c.node.inputs)
-        return [onnx.op('Gemm', [a, b, c.name('c')], { attrs: { alpha, transA, transB } })]
-      const [m, n] = c.node.outputs[0]!.shape as [number, number]
-      if (n > NARROW || n >= m) return [onnx.op('Gemm', [a, b], { attrs: { alpha, transA, transB } })]
-      if (transA === 1) {
-        const flipped = onnx.op('Gemm', [b, a], { attrs: { alpha, transA: 1 - transB } })
-        return [onnx.op('Transpose', [flipped], { attrs: { perm: [1, 0] } })]
+      const options = {
+        alpha: c.attrs['alpha'] as number,
+        transA: c.attrs['transposeA'] === true,
+        transB: c.attrs['transposeB'] === true,
+        c: 'c' in c.node.inputs ? c.name('c') : undefined,
       }
-      const upright = transB === 1 ? b : onnx.op('Transpose', [b], { attrs: { perm: [1, 0] } })
-      return [onnx.op('Gemm', [a, upright], { attrs: { alpha, transB: 1 } })]
+      const [m, n] = c.node.outputs[0]!.shape as [number, number]
+      const b = frozenMatrix(onnx, c, 'b', c.name('a'))
+      const isNarrow = n <= NARROW && n < m && options.c === undefined && b.scales === undefined
+      return [(isNarrow ? narrowProduct : product)(onnx, c.name('a'), b, options)]
     },
   },
 
@@ -79,10 +79,59 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
     },
   },
 
+  'comigs.RmsNorm': {
+    shape: ({ x }) => ({ outputs: [float(x!.shape), float([x!.shape[0]!, 1])] }),
+    lower: (onnx, c) => rmsNorm(onnx, c.name('x'), c.name('gain'), c.attrs['epsilon'] as number),
+  },
+
+  'comigs.RmsNormGrad': {
+    shape: ({ x }) => ({ outputs: [float(x!.shape)] }),
+    lower: (onnx, c) => {
+      const normal = onnx.op('Mul', [c.name('x'), c.name('rstd')])
+      const g = onnx.op('Mul', [c.name('dy'), c.name('gain')])
+      const mean = onnx.op('ReduceMean', [onnx.op('Mul', [g, normal]), onnx.ints([1])], {
+        attrs: { keepdims: 1 },
+      })
+      return [onnx.op('Mul', [onnx.op('Sub', [g, onnx.op('Mul', [normal, mean])]), c.name('rstd')])]
+    },
+  },
+
+  'comigs.Swiglu': {
+    shape: ({ gate }) => ({ outputs: [float(gate!.shape)] }),
+    lower: (onnx, c) => [onnx.op('Mul', [silu(onnx, c.name('gate')), c.name('up')])],
+  },
+
+  'comigs.SwigluGrad': {
+    shape: ({ gate }) => ({ outputs: [float(gate!.shape), float(gate!.shape)] }),
+    lower: (onnx, c) => {
+      const [dy, gate, up] = [c.name('dy'), c.name('gate'), c.name('up')]
+      const p = onnx.op('Sigmoid', [gate])
+      const silu = onnx.op('Mul', [gate, p])
+      const bend = onnx.op('Mul', [silu, onnx.op('Sub', [onnx.float(1), p])])
+      const slope = onnx.op('Add', [p, bend])
+      return [onnx.op('Mul', [onnx.op('Mul', [dy, up]), slope]), onnx.op('Mul', [dy, silu])]
+    },
+  },
+
+  'comigs.Rotary': {
+    shape: ({ x }) => ({ outputs: [float(x!.shape)] }),
+    lower: (onnx, c) => {
+      const { batch, heads } = c.attrs as unknown as RotaryShape
+      const [N, width] = c.value('x').shape as [number, number]
+      const shape = [batch, N / batch, heads, width / heads] as const
+      return [
+        onnx.op('Reshape', [
+          rotary(onnx, c.name('x'), c.name('cos'), c.name('sin'), shape),
+          onnx.ints([N, width]),
+        ]),
+      ]
+    },
+  },
+
   'comigs.Attention': {
     shape: ({ qkv }, attrs) => {
-      const { B, T, H, C } = attentionDims(qkv!.shape, attrs as unknown as AttentionShape)
-      return { outputs: [float([B * T, C]), float([H, B, T, T])] }
+      const { B, T, H, D } = attentionDims(qkv!.shape, attrs as unknown as AttentionShape)
+      return { outputs: [float([B * T, H * D]), float([H, B, T, T])] }
     },
     lower: (onnx, c) => {
       const dims = attentionDims(c.value('qkv').shape, c.attrs as unknown as AttentionShape)
@@ -90,7 +139,7 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       const scores = byHeads(onnx, q!, k!, { transposeB: true, alpha: 1 / Math.sqrt(dims.D) })
       const mask = onnx.floats(`causal mask of ${dims.T}`, [dims.T, dims.T], causalMaskValues(dims.T))
       const probs = onnx.op('Softmax', [onnx.op('Add', [scores, mask])], { attrs: { axis: -1 } })
-      return [mergeHeads(onnx, onnx.op('MatMul', [probs, v!]), dims, 1), probs]
+      return [mergeHeads(onnx, onnx.op('MatMul', [probs, v!]), dims, dims.H), probs]
     },
   },
 
@@ -98,7 +147,7 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
     shape: ({ qkv }) => ({ outputs: [float(qkv!.shape)] }),
     lower: (onnx, c) => {
       const dims = attentionDims(c.value('qkv').shape, c.attrs as unknown as AttentionShape)
-      const { B, T, H, D } = dims
+      const { B, T, H, K, D } = dims
       const [q, k, v] = splitHeads(onnx, c.name('qkv'), dims)
       const probs = c.name('probs')
       const byHead = onnx.op('Reshape', [c.name('dy'), onnx.ints([B, T, H, D])])
@@ -115,12 +164,19 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       const alpha = 1 / Math.sqrt(D)
       const dQ = byHeads(onnx, dScores, k!, { alpha })
       const dK = byHeads(onnx, dScores, q!, { transposeA: true, alpha })
-      const all = onnx.op('Concat', [dQ, dK, dV], { attrs: { axis: 0 } }) // [3 H, B, T, D]
-      return [mergeHeads(onnx, all, dims, 3)]
+      const grouped = (x: string) =>
+        H === K
+          ? x
+          : onnx.op('ReduceSum', [onnx.op('Reshape', [x, onnx.ints([K, H / K, B, T, D])]), onnx.ints([1])], {
+              attrs: { keepdims: 0 },
+            })
+      const all = onnx.op('Concat', [dQ, grouped(dK), grouped(dV)], { attrs: { axis: 0 } }) // [H + 2 K, B, T, D]
+      return [mergeHeads(onnx, all, dims, H + 2 * K)]
     },
   },
 
   'comigs.HeadCrossEntropy': {
+    stored: ['w'],
     shape: ({ x, w }, { gradX, gradW }) => ({
       outputs: [float([]), float(gradX === true ? x!.shape : []), float(gradW === true ? w!.shape : [])],
     }),
@@ -129,7 +185,8 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
 
   'comigs.Embedding': {
     shape: ({ table, ids }) => ({ outputs: [float([ids!.shape[0]!, table!.shape[1]!])] }),
-    lower: (onnx, c) => [onnx.op('Gather', [c.name('table'), c.name('ids')], { attrs: { axis: 0 } })],
+    stored: ['table'],
+    lower: (onnx, c) => [frozenRows(onnx, c, 'table', c.name('ids'))],
   },
 
   'comigs.EmbeddingGrad': {
@@ -165,6 +222,19 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
   },
 }
 
+function narrowProduct(
+  onnx: OnnxBuilder,
+  a: string,
+  { name: b }: FrozenMatrix,
+  { alpha, transA, transB }: { alpha: number; transA: boolean; transB: boolean },
+): string {
+  const flip = (x: string) => onnx.op('Transpose', [x], { attrs: { perm: [1, 0] } })
+  const gemm = (a: string, b: string, attrs: Readonly<Record<string, number>>) =>
+    onnx.op('Gemm', [a, b], { attrs: { alpha: { float: alpha }, ...attrs } })
+  if (transA) return flip(gemm(b, a, { transA: Number(!transB) }))
+  return gemm(a, transB ? b : flip(b), { transB: 1 })
+}
+
 /**
  * The head is worked on in chunks of rows, so that logits never exist whole: as many as stay in the cache, but not so few
  * that the product slows down. Chosen by measurement (bench/engine).
@@ -179,22 +249,24 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
   const gradW = c.used[2] === true
   const rows = Math.min(N, Math.max(HEAD_CHUNK_ROWS, Math.floor(HEAD_CHUNK_ELEMENTS / V)))
   const chunks = Math.ceil(N / rows)
-  const cut = (name: string, from: number) =>
-    chunks === 1
-      ? name
-      : onnx.op('Slice', [name, onnx.ints([from]), onnx.ints([Math.min(N, from + rows)]), onnx.ints([0])])
-  const w = c.name('w')
   const column = (name: string) => onnx.op('Unsqueeze', [name, onnx.ints([1])])
   const weights = column(c.name('weights')) // [N, 1]
   const weightedX = gradW ? onnx.op('Mul', [c.name('x'), weights]) : ''
-
+  const w = frozenMatrix(onnx, c, 'w', c.name('x'))
   let loss = ''
   let dW = ''
   const dX: string[] = []
+  // One chunk after the other. Left to itself, ONNX Runtime makes all losses first and keeps all logits for the gradients.
+  const rowsOf = (from: number, to: number) => {
+    const done = [loss, ...dX.slice(-1), dW].filter((tensor) => tensor !== '')
+    const start = intsAfter(onnx, [from], done)
+    return (name: string) => onnx.op('Slice', [name, start, onnx.ints([to]), onnx.ints([0])])
+  }
   for (let from = 0; from < N; from += rows) {
-    const targets = cut(c.name('targets'), from)
-    const weight = cut(weights, from) // [R, 1]
-    const logits = onnx.op('Gemm', [cut(c.name('x'), from), w], { attrs: { transB: 1 } }) // [R, V]
+    const cut = chunks === 1 ? (name: string) => name : rowsOf(from, Math.min(N, from + rows))
+    const targets = cut(c.name('targets'))
+    const weight = cut(weights) // [R, 1]
+    const logits = product(onnx, cut(c.name('x')), w, { transB: true }) // [R, V]
     const { logLikelihood, probs } =
       gradX || gradW
         ? likelihoodAndProbs(onnx, logits, column(targets))
@@ -203,12 +275,12 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
     loss = loss === '' ? part : onnx.op('Add', [loss, part])
     // The gradient to the logits is probs - onehot(targets); the second part picks rows, without a second [R, V].
     if (gradX) {
-      const picked = onnx.op('Gather', [w, targets], { attrs: { axis: 0 } })
-      const unweighted = onnx.op('Gemm', [probs, w, picked], { attrs: { beta: { float: -1 } } })
+      const picked = frozenRows(onnx, c, 'w', targets)
+      const unweighted = product(onnx, probs, w, { c: picked, beta: -1 })
       dX.push(onnx.op('Mul', [unweighted, weight]))
     }
     if (gradW) {
-      const operands = [probs, cut(weightedX, from), ...(dW === '' ? [] : [dW])]
+      const operands = [probs, cut(weightedX), ...(dW === '' ? [] : [dW])]
       dW = onnx.op('Gemm', operands, { attrs: { transA: 1 } })
     }
   }
@@ -251,23 +323,27 @@ function addToRows(onnx: OnnxBuilder, table: string, ids: string, rows: string):
 
 const float = (shape: readonly number[]): TensorSpec => ({ shape, dtype: 'float32' })
 
-// B batch, T tokens, H heads, D width of a head, C = H D.
-function attentionDims(qkv: readonly number[], { batch: B, heads: H }: AttentionShape) {
-  const T = qkv[0]! / B
-  const C = qkv[1]! / 3
-  return { B, T, H, C, D: C / H }
+// B batch, T tokens, H heads of queries, K of keys and values, D width of a head.
+function attentionDims(qkv: readonly number[], { batch: B, heads: H, kvHeads: K }: AttentionShape) {
+  return { B, T: qkv[0]! / B, H, K, D: qkv[1]! / (H + 2 * K) }
 }
 type AttentionDims = ReturnType<typeof attentionDims>
 
-function splitHeads(onnx: OnnxBuilder, qkv: string, { B, T, H, D }: AttentionDims): string[] {
-  const byHead = onnx.op('Reshape', [qkv, onnx.ints([B, T, 3 * H, D])])
-  const headFirst = onnx.op('Transpose', [byHead], { attrs: { perm: [2, 0, 1, 3] } }) // [3 H, B, T, D]
-  return split(onnx, headFirst, [H, H, H], 0)
+/** Queries, keys and values, `[H, B, T, D]` each. */
+function splitHeads(onnx: OnnxBuilder, qkv: string, { B, T, H, K, D }: AttentionDims): string[] {
+  const byHead = onnx.op('Reshape', [qkv, onnx.ints([B, T, H + 2 * K, D])])
+  const headFirst = onnx.op('Transpose', [byHead], { attrs: { perm: [2, 0, 1, 3] } }) // [H + 2 K, B, T, D]
+  const [q, k, v] = split(onnx, headFirst, [H, K, K], 0)
+  if (H === K) return [q!, k!, v!]
+  // Each head of keys once for every head of queries that it serves.
+  const serving = onnx.ints(Array.from({ length: H }, (_, head) => Math.floor((head * K) / H)))
+  const repeated = (x: string) => onnx.op('Gather', [x, serving], { attrs: { axis: 0 } })
+  return [q!, repeated(k!), repeated(v!)]
 }
 
-function mergeHeads(onnx: OnnxBuilder, x: string, { B, T, H, D }: AttentionDims, parts: number): string {
-  const tokenFirst = onnx.op('Transpose', [x], { attrs: { perm: [1, 2, 0, 3] } }) // [B, T, parts H, D]
-  return onnx.op('Reshape', [tokenFirst, onnx.ints([B * T, parts * H * D])])
+function mergeHeads(onnx: OnnxBuilder, x: string, { B, T, D }: AttentionDims, heads: number): string {
+  const tokenFirst = onnx.op('Transpose', [x], { attrs: { perm: [1, 2, 0, 3] } }) // [B, T, heads, D]
+  return onnx.op('Reshape', [tokenFirst, onnx.ints([B * T, heads * D])])
 }
 
 /** Product of `[H, B, ., .]` arrays. */

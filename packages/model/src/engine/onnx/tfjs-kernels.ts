@@ -36,7 +36,7 @@ export const TFJS_KERNELS: Readonly<Record<string, Kernel>> = {
     shape: ({ x }) => like(x!),
     lower: (onnx, c) => [onnx.op('Reciprocal', [onnx.op('Sqrt', [c.name('x')])])],
   },
-  Identity: { shape: ({ x }) => ({ alias: x! }), lower: unreachable },
+  Identity: { stored: ['x'], shape: ({ x }) => ({ alias: x! }), lower: unreachable },
   Cast: {
     shape: ({ x }, { dtype }) => (x!.dtype === dtype ? { alias: x! } : one(x!.shape, dtype as DType)),
     lower: (onnx, c) => [

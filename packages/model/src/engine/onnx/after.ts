@@ -1,0 +1,13 @@
+import type { OnnxBuilder } from './builder.ts'
+
+/**
+ * Whole numbers that are known only when these tensors are there, so that what reads them runs later: ONNX Runtime orders
+ * nodes by what they need, not by what they leave in memory.
+ */
+export function intsAfter(onnx: OnnxBuilder, values: readonly number[], tensors: readonly string[]): string {
+  if (!onnx.dialect.size) return onnx.ints(values)
+  return tensors.reduce((known, tensor) => {
+    const nothing = onnx.op('Mul', [onnx.op('Size', [tensor]), onnx.ints([0])]) // [1]
+    return onnx.op('Add', [known, nothing])
+  }, onnx.ints(values))
+}
