@@ -106,8 +106,8 @@ describe('gossipsub between two nodes', () => {
     verdict = 'reject'
     for (let i = 0; i < 3; i++) await say(`rejected ${i}`)
     await hears('rejected 2')
-    await until(b, () => score() < 0)
-    expect(score()).toBeLessThan(-100)
+    // The verdicts are counted one by one, and a heartbeat may fall between.
+    await until(b, () => score() < -100)
   })
 })
 
