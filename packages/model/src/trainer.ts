@@ -100,7 +100,7 @@ export interface Trainer {
 export type BaseDtype = 'auto' | 'float32' | 'float16' | 'int8'
 export const BASE_DTYPES: readonly BaseDtype[] = ['auto', 'float32', 'float16', 'int8']
 
-/** A base that is smaller in float32 stays so: float16 would make training 1 to 2 % slower for less than half of this. */
+/** A base that is smaller in float32 stays so: there is little to save (8 MB of the shipped one). */
 const SMALL_BASE_BYTES = 100_000_000
 
 /** Puts the base into engine memory, where every step reads the same arrays. */

@@ -141,7 +141,7 @@ export class OnnxBuilder {
    * @param lastFirst - lists last things first: ONNX Runtime sorts nodes itself, and where several could be next it prefers
    * those that stand later in the list. So listed, a step runs nearly as it was written down, each gradient as soon as it
    * can be, and a gpt2-shaped step takes 1.7 GB instead of 2.2. Without an arena, memory then goes back to the system and
-   * forth, and a step of the demo's shape takes 12 % longer (decision 007).
+   * forth, and a step of the demo's shape takes a tenth longer (decision 007).
    */
   serialize(name: string, lastFirst: boolean): Uint8Array {
     const info = ({ name, spec }: { name: string; spec: InputSpec }) => ({
