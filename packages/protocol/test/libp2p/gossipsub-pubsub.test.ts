@@ -108,6 +108,7 @@ describe('gossipsub between two nodes', () => {
     await hears('rejected 2')
     // The verdicts are counted one by one, and a heartbeat may fall between.
     await until(b, () => score() < -100)
+    expect(score()).toBeLessThan(-100)
   })
 })
 
