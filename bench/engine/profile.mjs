@@ -12,43 +12,55 @@ const ort = createRequire(new URL('../../packages/model/package.json', import.me
 
 /** Enough for shares; the profile keeps every node of every step in memory. */
 const STEPS = 5
+/** The first steps touch fresh memory, and malloc learns what sizes to keep. */
+const WARM_UP = 5
 const PRODUCTS = ['Gemm', 'MatMul', 'FusedMatMul']
+
+const KINDS = ['expert', 'router']
 
 /** Prints a table by operator and one by operator and shape, for the expert and the router step. */
 export async function profile({ shape, work, threads, json }) {
-  const result = { shape, threads, machine: machine(), steps: STEPS }
-  for (const step of ['expert', 'router']) result[step] = await profileStep(work, threads, step)
+  const result = { shape, threads, machine: machine(), steps: STEPS, ...(await profileSteps(work, threads)) }
   if (json) {
     console.log(JSON.stringify(result))
     return
   }
-  for (const step of ['expert', 'router']) {
-    console.log(`\n${shape}, ${step} step, ${threads} threads: by operator (milliseconds a step)`)
-    console.table(result[step].operators)
+  for (const kind of KINDS) {
+    console.log(`\n${shape}, ${kind} step, ${threads} threads: by operator (milliseconds a step)`)
+    console.table(result[kind].operators)
     console.log('by operator and shape, the first 40')
-    console.table(result[step].shapes.slice(0, 40))
+    console.table(result[kind].shapes.slice(0, 40))
   }
 }
 
-async function profileStep(work, threads, step) {
+/** Phase after phase, as in a peer: what malloc keeps of one step the other finds, and only one has threads that look for work. */
+async function profileSteps(work, threads) {
   const folder = mkdtempSync(join(tmpdir(), 'comigs-profile-'))
   const sessions = []
   const { create } = ort.InferenceSession
   // The engine loads the same module: its sessions now keep a profile.
   ort.InferenceSession.create = async (bytes, options) => {
-    const profiled = { ...options, enableProfiling: true, profileFilePrefix: join(folder, 'profile') }
-    const session = await create.call(ort.InferenceSession, bytes, profiled)
+    const session = await create.call(ort.InferenceSession, bytes, {
+      ...options,
+      enableProfiling: true,
+      profileFilePrefix: join(folder, String(sessions.length)),
+    })
     sessions.push(session)
     return session
   }
   const { engine } = await selectEngine({ engine: 'onnx', threads })
   try {
     const steps = createSteps(engine, work)
-    // The first one touches fresh memory.
-    for (let i = 0; i < STEPS + 1; i++) await steps.run(step)
+    const phase = async (count) => {
+      for (const kind of KINDS) for (let i = 0; i < count; i++) await steps.run(kind)
+    }
+    await phase(WARM_UP)
+    await phase(WARM_UP + STEPS)
     for (const session of sessions) session.endProfiling()
-    const [file] = readdirSync(folder)
-    return summary(JSON.parse(readFileSync(join(folder, file), 'utf8')))
+    const files = readdirSync(folder)
+      .sort()
+      .map((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')))
+    return Object.fromEntries(KINDS.map((kind, i) => [kind, summary(files[i])]))
   } finally {
     ort.InferenceSession.create = create
     engine.dispose()
@@ -58,7 +70,7 @@ async function profileStep(work, threads, step) {
 
 function summary(events) {
   const runs = events.filter((event) => event.name === 'model_run')
-  const from = runs.sort((a, b) => a.ts - b.ts)[1].ts
+  const from = runs.sort((a, b) => a.ts - b.ts).at(-STEPS).ts
   const nodes = events.filter(
     ({ name, cat, ts }) => cat === 'Node' && name.endsWith('_kernel_time') && ts >= from,
   )

@@ -10,17 +10,20 @@ const run = defineOperator({
   compose: ({ x }) => tf.mul(x!, gate(x!)),
   gradient: {
     inputsToSave: ['x'],
-    gradFunc: (dy, saved) => ({ x: () => runGrad({ dy: dy as tf.Tensor, x: saved[0]! })[0]! }),
+    outputsToSave: [true],
+    gradFunc: (dy, saved) => ({
+      x: () => runGrad({ dy: dy as tf.Tensor, x: saved[0]!, y: saved[1]! })[0]!,
+    }),
   },
 })
 
 const runGrad = defineOperator({
   kernel: 'comigs.GeluGrad',
-  compose: ({ dy, x }) => {
+  compose: ({ dy, x, y }) => {
     const p = gate(x!)
-    // d/dz [z p(t(z))] = p + z p (1 - p) t'(z),  t'(z) = A + 3 B z²
+    // d/dz [z p(t(z))] = p + z p (1 - p) t'(z),  t'(z) = A + 3 B z²,  and z p is what came out
     const slope = tf.add(tf.mul(tf.square(x!), 3 * GELU_B), GELU_A)
-    return tf.mul(dy!, tf.add(p, tf.mul(tf.mul(tf.mul(x!, p), tf.sub(1, p)), slope)))
+    return tf.mul(dy!, tf.add(p, tf.mul(tf.mul(y!, tf.sub(1, p)), slope)))
   },
 })
 

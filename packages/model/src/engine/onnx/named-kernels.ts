@@ -10,8 +10,9 @@ import type { Kernel, LowerContext } from './kernel.ts'
 import { logSoftmax, type MatMulOptions, matMul, rmsNorm, rotary, silu, split } from './spelled-out.ts'
 
 /**
- * A product with so few columns (LoRA's rank) is two to four times faster with its right operand upright, or, where the
- * left one is transposed, as the transpose of the flipped product.
+ * LoRA's rank. A product with so few columns is two to four times faster with its right operand upright, or, where the left
+ * one is transposed, as the transpose of the flipped product. One that sums over so few, added to a whole matrix, is
+ * faster in two operators: Gemm first copies that matrix, in one thread.
  */
 const NARROW = 16
 
@@ -33,8 +34,14 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       }
       const [m, n] = c.node.outputs[0]!.shape as [number, number]
       const b = frozenMatrix(onnx, c, 'b', c.name('a'))
-      const isNarrow = n <= NARROW && n < m && options.c === undefined && b.scales === undefined
-      return [(isNarrow ? narrowProduct : product)(onnx, c.name('a'), b, options)]
+      if (b.scales === undefined) {
+        const inner = c.value('a').shape[options.transA ? 0 : 1]!
+        if (options.c !== undefined && inner <= NARROW && c.value('c').shape.length === 2)
+          return [onnx.op('Add', [product(onnx, c.name('a'), b, { ...options, c: undefined }), options.c])]
+        if (options.c === undefined && n <= NARROW && n < m)
+          return [narrowProduct(onnx, c.name('a'), b, options)]
+      }
+      return [product(onnx, c.name('a'), b, options)]
     },
   },
 
@@ -73,8 +80,7 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
       const inner = onnx.op('Add', [onnx.op('Mul', [square, onnx.float(GELU_B)]), onnx.float(GELU_A)])
       const p = onnx.op('Sigmoid', [onnx.op('Mul', [x, inner])])
       const rest = onnx.op('Sub', [onnx.float(1), p])
-      const xp = onnx.op('Mul', [x, p])
-      const bend = onnx.op('Mul', [onnx.op('Mul', [xp, rest]), slope])
+      const bend = onnx.op('Mul', [onnx.op('Mul', [c.name('y'), rest]), slope])
       return [onnx.op('Mul', [c.name('dy'), onnx.op('Add', [p, bend])])]
     },
   },
