@@ -144,8 +144,8 @@ export function trainedLayout(model: ModelConfig, mixture: MixtureConfig): Train
 /** A parameter of a base. */
 export interface BaseSpec extends ParameterSpec {
   /**
-   * Set on matrices that are only ever multiplied with or looked up in, and so may be kept in fewer bytes: the axis of
-   * their outputs.
+   * Set on matrices that may be kept in fewer bytes: the axis of their outputs. Not on the head (and what is tied to it):
+   * a step would unpack it whole when its memory is fullest.
    */
   readonly outputs?: 0 | 1
 }
@@ -185,7 +185,7 @@ function gpt2Parameters(model: Gpt2Config): BaseSpec[] {
     zeros(`h.${i}.mlp.c_proj.bias`, [C]),
   ]
   return [
-    normal('wte.weight', [model.vocabSize, C], 0),
+    normal('wte.weight', [model.vocabSize, C]), // the head, too
     normal('wpe.weight', [model.positions, C]),
     ...Array.from({ length: layers }, (_, i) => block(i)).flat(),
     ones('ln_f.weight', [C]),
@@ -207,9 +207,9 @@ function llamaParameters(model: LlamaConfig): BaseSpec[] {
     ...mlp.map((one) => linear(`model.layers.${i}.mlp`, one)),
   ]
   return [
-    normal('model.embed_tokens.weight', [vocabSize, C], 0),
+    normal('model.embed_tokens.weight', [vocabSize, C], model.tied ? undefined : 0),
     ...Array.from({ length: layers }, (_, i) => block(i)).flat(),
     ones('model.norm.weight', [C]),
-    ...(model.tied ? [] : [normal('lm_head.weight', [vocabSize, C], 0)]),
+    ...(model.tied ? [] : [normal('lm_head.weight', [vocabSize, C])]),
   ]
 }

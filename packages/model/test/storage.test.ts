@@ -227,7 +227,7 @@ function expectEqual(actual: Measured, expected: Measured): void {
 describe('a base whose files are in float16', () => {
   const bytes = async (config: ModelConfig, dtype: BaseDtype, bits: 16 | 32 = 16) => {
     const engine = await freshEngine('onnx')
-    const arrays = [{ name: 'wte.weight', ...normal('matrix', [2, 3]) }]
+    const arrays = [{ name: 'h.0.attn.c_attn.weight', ...normal('matrix', [2, 3]) }]
     placeBase(engine, { ...baseOf(config, arrays), bits }, dtype)
     return engine.memoryBytes()
   }

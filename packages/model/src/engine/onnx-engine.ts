@@ -59,6 +59,7 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
     running = result.catch(() => undefined)
     return result
   }
+  const shared = turns()
   const drop = (name: string) => {
     for (const key of [name, scaleName(name)]) {
       const dropped = slots.get(key)
@@ -119,12 +120,15 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
       const isLarge = numbersIn(inputs) >= LARGE_STEP
       const model = lower(step.name, graph, { dialect: runtime.dialect, isLarge })
       const onDevice = runtime.writes === 'device' ? step.writes.map(publicName) : []
-      const session = await ort.InferenceSession.create(model.bytes, {
-        ...runtime.session({ isLarge }),
-        // The graph is already as small as we can make it, and rewriting it takes memory (weights are inputs).
-        graphOptimizationLevel: 'disabled',
-        ...(onDevice.length > 0 && { preferredOutputLocation: locations(model.outputs, onDevice) }),
-      })
+      const create = () =>
+        ort.InferenceSession.create(model.bytes, {
+          ...runtime.session({ isLarge }),
+          // The graph is already as small as we can make it, and rewriting it takes memory (weights are inputs).
+          graphOptimizationLevel: 'disabled',
+          ...(onDevice.length > 0 && { preferredOutputLocation: locations(model.outputs, onDevice) }),
+        })
+      const takeTurns = isLarge && step.writes.length > 0
+      const session = await inTurn(() => (takeTurns ? shared : turns())(create))
       const program = replay({ runtime, session, model, step, slot, carrier, programs, inTurn })
       programs.add(program)
       return program
@@ -155,9 +159,40 @@ const numbersIn = (inputs: Readonly<Record<string, InputSpec>>): number =>
 
 type InTurn = <T>(work: () => Promise<T>) => Promise<T>
 
+interface HeldSession {
+  /** The session, made again where another one took its turn meanwhile. */
+  open(): Promise<InferenceSession>
+  release(): Promise<void>
+}
+
+/**
+ * Sessions of which only the last one used is in memory. The arena of a large training step holds most of a gigabyte; a
+ * peer takes tens of such steps of one kind before it takes one of the other, and a session is made in half a second.
+ */
+function turns(): (create: () => Promise<InferenceSession>) => Promise<HeldSession> {
+  let present: HeldSession | undefined
+  return async (create) => {
+    let session: InferenceSession | undefined
+    const held: HeldSession = {
+      async open() {
+        if (present !== held) await present?.release()
+        present = held
+        return (session ??= await create())
+      },
+      async release() {
+        const released = session
+        session = undefined
+        await released?.release()
+      },
+    }
+    await held.open()
+    return held
+  }
+}
+
 function replay(parts: {
   runtime: OnnxRuntime
-  session: InferenceSession
+  session: HeldSession
   model: OnnxModel
   step: Step
   slot: (name: string) => Slot
@@ -171,7 +206,7 @@ function replay(parts: {
   const program: Program = {
     run: (values) => inTurn(() => once(values)),
     dispose() {
-      if (programs.delete(program)) void session.release()
+      if (programs.delete(program)) void inTurn(() => session.release())
     },
   }
   const once: Program['run'] = async (values) => {
@@ -194,7 +229,7 @@ function replay(parts: {
       const held = runtime.writes === 'twin' ? written.get(name) : undefined
       fetches[publicName(name)] = held === undefined ? null : spareOf(ort, held)
     }
-    const results = await session.run(feeds, fetches)
+    const results = await (await session.open()).run(feeds, fetches)
     const returned: Record<string, Float32Array> = {}
     for (const name of model.outputs) {
       const result = results[publicName(name)]!

@@ -1,4 +1,4 @@
-import type { Graph, Node, Value } from '../graph.ts'
+import type { Graph, Value } from '../graph.ts'
 import { intsAfter } from './after.ts'
 import { CPU_DIALECT, type Dialect, OnnxBuilder } from './builder.ts'
 import { KERNELS } from './kernels.ts'
@@ -44,18 +44,23 @@ export function lower(
     return known
   }
 
-  const late = (node: Node, input: string): string => {
-    const value = node.inputs[input]!
-    const shape = intsAfter(onnx, value.shape, [nameOf(node.since!)])
-    return onnx.op('Reshape', [nameOf(value), shape])
-  }
+  const late = (value: Value, since: Value): string =>
+    onnx.op('Reshape', [nameOf(value), intsAfter(onnx, value.shape, [nameOf(since)])])
 
   for (const node of graph.nodes) {
+    // Once for each input: a node that nobody reads would have ONNX Runtime make what it waits for before anything else.
+    const lateNames = new Map<string, string>()
+    const lateName = (input: string, since: Value): string => {
+      const name = lateNames.get(input) ?? late(node.inputs[input]!, since)
+      lateNames.set(input, name)
+      return name
+    }
     const made = KERNELS[node.kernel]!.lower(onnx, {
       node,
       attrs: node.attrs,
       used: node.outputs.map((value) => used.has(value)),
-      name: (input) => (node.since === undefined ? nameOf(node.inputs[input]!) : late(node, input)),
+      name: (input) =>
+        node.since === undefined ? nameOf(node.inputs[input]!) : lateName(input, node.since),
       value: (input) => node.inputs[input]!,
     })
     node.outputs.forEach((value, i) => names.set(value, made[i]!))
