@@ -59,8 +59,7 @@ export function lower(
       node,
       attrs: node.attrs,
       used: node.outputs.map((value) => used.has(value)),
-      name: (input) =>
-        node.since === undefined ? nameOf(node.inputs[input]!) : lateName(input, node.since),
+      name: (input) => (node.since === undefined ? nameOf(node.inputs[input]!) : lateName(input, node.since)),
       value: (input) => node.inputs[input]!,
     })
     node.outputs.forEach((value, i) => names.set(value, made[i]!))
