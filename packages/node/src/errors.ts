@@ -111,6 +111,7 @@ const EXIT_OF: Readonly<Record<string, number>> = {
   DATA_MISSING: EXIT.data,
   DATA_EMPTY: EXIT.data,
   DATA_BINARY: EXIT.data,
+  DATA_MALFORMED: EXIT.data,
   DATA_TOO_SHORT: EXIT.data,
   FILE_UNREADABLE: EXIT.data,
   BASE_MISSING: EXIT.base,
