@@ -114,7 +114,11 @@ export interface TokenSet {
 const DOCUMENT_END = /^<\|endoftext\|>\s*$/m
 
 /** Text -> tokens, each document followed by the end-of-text token. */
-export function tokenize(groups: readonly TextGroup[], tokenizer: Tokenizer): TokenSet {
+export function tokenize(
+  groups: readonly TextGroup[],
+  tokenizer: Tokenizer,
+  onProgress?: (characters: number) => void,
+): TokenSet {
   const pieces: Int32Array[] = []
   let at = 0
   const borders = groups.map(({ name, documents }) => {
@@ -124,6 +128,7 @@ export function tokenize(groups: readonly TextGroup[], tokenizer: Tokenizer): To
       const ids = tokenizer.encode(text)
       pieces.push(ids, Int32Array.of(tokenizer.endOfText))
       at += ids.length + 1
+      onProgress?.(text.length)
     }
     return { name, from, to: at }
   })
@@ -137,9 +142,9 @@ export function tokenize(groups: readonly TextGroup[], tokenizer: Tokenizer): To
 }
 
 /** @throws ModelError `DATA_TOO_SHORT` when not even one sequence fits */
-export function requireSequence(split: string, { tokens }: TokenSet, context: number): void {
-  if (tokens.length < context + 1) {
-    throw new ModelError({ code: 'DATA_TOO_SHORT', split, tokens: tokens.length, neededTokens: context + 1 })
+export function requireSequence(split: string, tokens: number, context: number): void {
+  if (tokens < context + 1) {
+    throw new ModelError({ code: 'DATA_TOO_SHORT', split, tokens, neededTokens: context + 1 })
   }
 }
 

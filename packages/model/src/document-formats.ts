@@ -70,9 +70,11 @@ async function readPdf(bytes: Uint8Array, { path }: Origin): Promise<readonly Pi
   const { extractText, getDocumentProxy } = await import('unpdf')
   try {
     // A copy: it keeps the buffer. A document is data: nothing in it is run, and it says nothing on the console.
-    const document = await getDocumentProxy(Uint8Array.from(bytes), { isEvalSupported: false, verbosity: 0 })
+    const options = { isEvalSupported: false, verbosity: 0 }
+    // Its types are of pdf.js, which it comes without.
+    const document = (await getDocumentProxy(Uint8Array.from(bytes), options)) as { destroy(): Promise<void> }
     try {
-      const { text } = await extractText(document, { mergePages: false })
+      const { text } = await extractText(document as never, { mergePages: false })
       return [{ text: text.join('\n') }]
     } finally {
       await document.destroy()

@@ -1,6 +1,5 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { gzipSync } from 'node:zlib'
 import {
   randomBatch,
   readSplits,
@@ -179,10 +178,10 @@ describe('batches', () => {
   const set = (length: number) => ({ tokens: Int32Array.from({ length }, (_, i) => i), groups: [] })
 
   it('need one sequence and the token that follows it', async () => {
-    requireSequence('train', set(17), 16)
+    requireSequence('train', 17, 16)
     expect(
       await refusal(() => {
-        requireSequence('valid', set(16), 16)
+        requireSequence('valid', 16, 16)
       }),
     ).toEqual({
       code: 'DATA_TOO_SHORT',
