@@ -1,26 +1,21 @@
 import { createHash } from 'node:crypto'
-import { readdir, stat } from 'node:fs/promises'
-import { basename, extname, join, relative } from 'node:path'
-import { gunzipSync } from 'node:zlib'
+import { basename } from 'node:path'
+import { type Document, readFiles, type TextFiles } from './documents.ts'
 import { ModelError } from './errors.ts'
-import { readBytes, reasonOf } from './files.ts'
 import type { RandomStream } from './random.ts'
 import type { Tokenizer } from './tokenizer.ts'
-
-/** A piece of text that stands alone. */
-export interface Document {
-  /** Where it came from, relative to what the user named. */
-  readonly name: string
-  readonly text: string
-}
 
 export type SplitName = 'train' | 'valid' | 'test'
 export const SPLITS: readonly SplitName[] = ['train', 'valid', 'test']
 
 /** What a user points at: one set that we split, or three sets that stay as they are. */
-export type DataSource =
+export type DataSource = (
   | { readonly data: readonly string[] }
   | { readonly train: readonly string[]; readonly valid: readonly string[]; readonly test: readonly string[] }
+) & {
+  /** Where the text of a .jsonl line or a .csv row is. @default 'text' */
+  readonly field?: string | undefined
+}
 
 /** Documents that are reported on together: each path that the user named for a split. */
 export interface TextGroup {
@@ -30,106 +25,47 @@ export interface TextGroup {
 
 export type Splits = Readonly<Record<SplitName, readonly TextGroup[]>>
 
-const TEXT_FILES = ['.txt', '.md']
-
-/**
- * Reads `.txt`, `.md` and `.gz` of these; folders are searched. Every file is a document.
- * @throws ModelError `DATA_MISSING`, `DATA_EMPTY`, `DATA_BINARY`, `FILE_UNREADABLE`
- */
-export async function readDocuments(paths: readonly string[]): Promise<Document[]> {
-  const documents: Document[] = []
-  for (const path of paths) {
-    for (const { file, name } of await textFiles(path)) documents.push({ name, text: await readText(file) })
-  }
-  if (documents.every(({ text }) => text.trim() === '')) {
-    throw new ModelError({ code: 'DATA_EMPTY', path: paths.join(', ') })
-  }
-  return documents
-}
-
-async function textFiles(path: string): Promise<{ file: string; name: string }[]> {
-  let isFolder: boolean
-  try {
-    isFolder = (await stat(path)).isDirectory()
-  } catch (error) {
-    throw new ModelError({ code: 'DATA_MISSING', path, reason: reasonOf(error) }, { cause: error })
-  }
-  if (!isFolder) return [{ file: path, name: basename(path) }]
-  const entries = await readdir(path, { recursive: true, withFileTypes: true })
-  const files = entries
-    .filter((entry) => entry.isFile() && isTextFile(entry.name))
-    .map((entry) => join(entry.parentPath, entry.name))
-    .sort()
-  if (files.length === 0) {
-    throw new ModelError({
-      code: 'DATA_MISSING',
-      path,
-      reason: 'the folder holds no .txt, .md, .txt.gz or .md.gz file',
-    })
-  }
-  return files.map((file) => ({ file, name: relative(path, file) }))
-}
-
-function isTextFile(name: string): boolean {
-  return TEXT_FILES.includes(extname(name.replace(/\.gz$/, '')))
-}
-
-async function readText(path: string): Promise<string> {
-  let bytes = await readBytes(path)
-  if (path.endsWith('.gz')) {
-    try {
-      bytes = gunzipSync(bytes)
-    } catch (error) {
-      throw new ModelError(
-        { code: 'FILE_UNREADABLE', path, reason: `not a gzip file: ${reasonOf(error)}` },
-        { cause: error },
-      )
-    }
-  }
-  const zero = bytes.indexOf(0)
-  if (zero >= 0) throw new ModelError({ code: 'DATA_BINARY', path, offset: zero })
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch (error) {
-    throw new ModelError({ code: 'DATA_BINARY', path, offset: firstInvalidByte(bytes) }, { cause: error })
-  }
-}
-
-/** Found by halving: a prefix decodes in streaming mode unless it holds the offending byte. */
-function firstInvalidByte(bytes: Uint8Array): number {
-  let good = 0
-  let bad = bytes.length
-  while (bad - good > 1) {
-    const middle = (good + bad) >> 1
-    try {
-      new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, middle), { stream: true })
-      good = middle
-    } catch {
-      bad = middle
-    }
-  }
-  return good
-}
-
 /** Of ten documents, or of ten blocks of a single document: eight train, one validates, one tests. */
 const TENTHS = 10
 
+/** A source as it was read: what goes into each split, and what was found in which file. */
+export interface TextOfUser extends Omit<TextFiles, 'documents'> {
+  readonly splits: Splits
+}
+
 /** Reads a source and splits it where the user did not. Deterministic: the same files give the same splits. */
-export async function readSplits(source: DataSource): Promise<Splits> {
+export async function readText(source: DataSource): Promise<TextOfUser> {
   if ('train' in source) {
-    const [train, valid, test] = await Promise.all([source.train, source.valid, source.test].map(readGroups))
-    return { train: train!, valid: valid!, test: test! }
+    const sets = await Promise.all(SPLITS.map((split) => readGroups(source[split], source.field)))
+    const [train, valid, test] = sets.map((set) => set.map(({ group }) => group))
+    const read = sets.flat()
+    return {
+      splits: { train: train!, valid: valid!, test: test! },
+      files: read.flatMap(({ files }) => files),
+      skipped: read.flatMap(({ skipped }) => skipped),
+    }
   }
-  const documents = await readDocuments(source.data)
+  const { documents, files, skipped } = await readFiles(source.data, source.field)
   const splits = documents.length < TENTHS ? splitByBlocks(documents) : splitByDocuments(documents)
   const group = (split: SplitName): TextGroup[] => [
     { name: source.data.map((path) => basename(path)).join(' '), documents: splits[split] },
   ]
-  return { train: group('train'), valid: group('valid'), test: group('test') }
+  return {
+    splits: { train: group('train'), valid: group('valid'), test: group('test') },
+    files,
+    skipped,
+  }
 }
 
-const readGroups = (paths: readonly string[]): Promise<TextGroup[]> =>
-  Promise.all(paths.map(async (path) => ({ name: basename(path), documents: await readDocuments([path]) })))
+export const readSplits = async (source: DataSource): Promise<Splits> => (await readText(source)).splits
+
+const readGroups = (paths: readonly string[], field: string | undefined) =>
+  Promise.all(
+    paths.map(async (path) => {
+      const { documents, ...rest } = await readFiles([path], field)
+      return { group: { name: basename(path), documents }, ...rest }
+    }),
+  )
 
 type SplitDocuments = Record<SplitName, Document[]>
 
@@ -178,7 +114,11 @@ export interface TokenSet {
 const DOCUMENT_END = /^<\|endoftext\|>\s*$/m
 
 /** Text -> tokens, each document followed by the end-of-text token. */
-export function tokenize(groups: readonly TextGroup[], tokenizer: Tokenizer): TokenSet {
+export function tokenize(
+  groups: readonly TextGroup[],
+  tokenizer: Tokenizer,
+  onProgress?: (characters: number) => void,
+): TokenSet {
   const pieces: Int32Array[] = []
   let at = 0
   const borders = groups.map(({ name, documents }) => {
@@ -188,6 +128,7 @@ export function tokenize(groups: readonly TextGroup[], tokenizer: Tokenizer): To
       const ids = tokenizer.encode(text)
       pieces.push(ids, Int32Array.of(tokenizer.endOfText))
       at += ids.length + 1
+      onProgress?.(text.length)
     }
     return { name, from, to: at }
   })
@@ -201,9 +142,9 @@ export function tokenize(groups: readonly TextGroup[], tokenizer: Tokenizer): To
 }
 
 /** @throws ModelError `DATA_TOO_SHORT` when not even one sequence fits */
-export function requireSequence(split: string, { tokens }: TokenSet, context: number): void {
-  if (tokens.length < context + 1) {
-    throw new ModelError({ code: 'DATA_TOO_SHORT', split, tokens: tokens.length, neededTokens: context + 1 })
+export function requireSequence(split: string, tokens: number, context: number): void {
+  if (tokens < context + 1) {
+    throw new ModelError({ code: 'DATA_TOO_SHORT', split, tokens, neededTokens: context + 1 })
   }
 }
 

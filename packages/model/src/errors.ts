@@ -36,6 +36,7 @@ export type ModelErrorDetail =
   | { readonly code: 'DATA_MISSING'; readonly path: string; readonly reason: string }
   | { readonly code: 'DATA_EMPTY'; readonly path: string }
   | { readonly code: 'DATA_BINARY'; readonly path: string; readonly offset: number }
+  | { readonly code: 'DATA_MALFORMED'; readonly path: string; readonly line: number; readonly reason: string }
   | {
       readonly code: 'DATA_TOO_SHORT'
       readonly split: string
@@ -93,9 +94,11 @@ function render(d: ModelErrorDetail): string {
     case 'DATA_MISSING':
       return `no training text at ${d.path}: ${d.reason}`
     case 'DATA_EMPTY':
-      return `${d.path} holds no text; give a file or folder of .txt, .md, or .gz of these`
+      return `${d.path} holds no text; give files or folders of .txt, .md, .html, .pdf, .jsonl, .csv, or .gz of these`
     case 'DATA_BINARY':
-      return `${d.path} is not UTF-8 text (byte ${d.offset}); give a file or folder of .txt, .md, or .gz of these`
+      return `${d.path} is not UTF-8 text (byte ${d.offset}); convert it, or give files or folders of .txt, .md, .html, .pdf, .jsonl, .csv, or .gz of these`
+    case 'DATA_MALFORMED':
+      return `${d.path}, line ${d.line}: ${d.reason}`
     case 'DATA_TOO_SHORT':
       return `the ${d.split} split has ${d.tokens} tokens, but one sequence needs ${d.neededTokens}; give more text or a smaller --context`
     case 'CHECKPOINT_INVALID':

@@ -4,9 +4,11 @@ export { DEFAULT_MIXTURE, loraScale, type MixtureConfig, type ModelConfig } from
 export {
   type DataSource,
   readSplits,
+  readText,
   requireSequence,
   type SplitName,
   SPLITS,
+  type TextOfUser,
   tokenize,
   type TokenSet,
 } from './data.ts'

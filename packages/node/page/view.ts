@@ -210,6 +210,8 @@ function drawTiles(peer: PeerView): void {
       maybe(last?.bytes.received, (received) => `${bytes(received)} received`),
     ],
     ['Own text', maybe(status.tokens?.train, count), 'tokens to learn from'],
+    ['Cell', maybe(last?.cellDepth, cellOf), maybe(last?.cellDepth, cellNote)],
+    ['Privacy', maybe(last?.epsilon, (epsilon) => `ε ${number(epsilon)}`), 'spent so far, at δ 1e-5'],
   ]
   const list = byId('tiles')
   if (list.childElementCount === 0)
@@ -221,6 +223,11 @@ function drawTiles(peer: PeerView): void {
     setText(parts[2]!, value === NOTHING ? '' : note)
   })
 }
+
+/** A swarm that grows halves again and again; depth 3 is one cell of eight. */
+const cellOf = (depth: number): string => (depth === 0 ? 'whole swarm' : `1 of ${count(2 ** depth)}`)
+const cellNote = (depth: number): string =>
+  depth === 0 ? 'followed directly' : `halved ${depth === 1 ? 'once' : `${count(depth)} times`}`
 
 function comparison(perplexity: number, base: number): string {
   const share = percent(Math.abs(1 - perplexity / base))

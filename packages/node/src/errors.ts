@@ -21,6 +21,7 @@ export type NodeErrorDetail =
       readonly actual: string
     }
   | { readonly code: 'BASE_DOWNLOAD_FAILED'; readonly id: string; readonly reason: string }
+  | { readonly code: 'CONFIG_FILE_INVALID'; readonly path: string; readonly reason: string }
   | { readonly code: 'STATE_LOCKED'; readonly folder: string; readonly pid: number }
   | { readonly code: 'STATE_UNUSABLE'; readonly path: string; readonly reason: string }
   | { readonly code: 'PORT_IN_USE'; readonly what: string; readonly address: string }
@@ -63,6 +64,8 @@ function render(d: NodeErrorDetail): string {
       return `the base model in ${d.folder} is not the federation's: ${d.field} is ${d.actual.slice(0, 12)}, the manifest says ${d.expected.slice(0, 12)}`
     case 'BASE_DOWNLOAD_FAILED':
       return `the base model ${d.id} cannot be downloaded: ${d.reason}; give --base a Hugging Face folder on this machine instead`
+    case 'CONFIG_FILE_INVALID':
+      return `the configuration file ${d.path} cannot be used: ${d.reason}; \`comigs-peer config\` lists the keys`
     case 'STATE_LOCKED':
       return `the state folder ${d.folder} is in use by process ${d.pid}; stop it, or give another folder with --state`
     case 'STATE_UNUSABLE':
@@ -93,7 +96,7 @@ export function isCoded(error: unknown): error is CodedError {
   return typeof detail === 'object' && detail !== null && 'code' in detail && typeof detail.code === 'string'
 }
 
-/** What the process exits with. Documented in docs/ERRORS.md. */
+/** What the process exits with. Documented in docs/reference/errors.md. */
 export const EXIT = {
   ok: 0,
   failure: 1,
@@ -108,9 +111,11 @@ export const EXIT = {
 const EXIT_OF: Readonly<Record<string, number>> = {
   OPTION_INVALID: EXIT.usage,
   ADDRESS_MALFORMED: EXIT.usage,
+  CONFIG_FILE_INVALID: EXIT.usage,
   DATA_MISSING: EXIT.data,
   DATA_EMPTY: EXIT.data,
   DATA_BINARY: EXIT.data,
+  DATA_MALFORMED: EXIT.data,
   DATA_TOO_SHORT: EXIT.data,
   FILE_UNREADABLE: EXIT.data,
   BASE_MISSING: EXIT.base,

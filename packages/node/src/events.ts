@@ -26,6 +26,8 @@ export interface RoundEvent {
   readonly consensusDistance: number | undefined
   /** Differential privacy spent so far, at delta 1e-5. */
   readonly epsilon: number | undefined
+  /** Times that the swarm was halved to get this peer's cell; 0 while all are in one. */
+  readonly cellDepth: number
   /** Mean router weight of expert 0, by layer. */
   readonly generalistShare: readonly number[]
   readonly seconds: number

@@ -1,5 +1,13 @@
 import { hashBase, readConfig, trainedLayout } from '@comigs/model/light'
-import { type Manifest, parseManifest, PROTOCOL_VERSION, ProtocolError } from '@comigs/protocol'
+import {
+  decodeManifest,
+  type Manifest,
+  parseManifest,
+  PROTOCOL_VERSION,
+  ProtocolError,
+} from '@comigs/protocol'
+import { readFile } from 'node:fs/promises'
+import { NodeError } from './errors.ts'
 
 /** What the one who starts a federation decides; the rest are the paper's constants (appendix B). */
 export interface NewFederation {
@@ -35,6 +43,22 @@ export async function newManifest(baseFolder: string, federation: NewFederation)
     codec,
     robust,
   })
+}
+
+/** @throws ProtocolError `MANIFEST_INVALID`, NodeError `OPTION_INVALID` when there is no such file */
+export async function readManifest(path: string): Promise<Manifest> {
+  try {
+    return decodeManifest(await readFile(path))
+  } catch (error) {
+    if (error instanceof ProtocolError) throw error
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new NodeError({
+      code: 'OPTION_INVALID',
+      option: '--manifest',
+      value: path,
+      reason: `cannot be read: ${reason}`,
+    })
+  }
 }
 
 /**

@@ -4,7 +4,6 @@ import {
   createGossipsubPubsub,
   createLibp2pWire,
   createSigner,
-  decodeManifest,
   epsilonSpent,
   type Exchange,
   type Gossip,
@@ -20,7 +19,6 @@ import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { prometheusMetrics } from '@libp2p/prometheus-metrics'
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Logger } from 'pino'
 import { DEFAULT_BASE, findBase } from './base-folder.ts'
@@ -35,7 +33,7 @@ import { fetchManifest, type Knocker } from './host/knock.ts'
 import { type HttpServer, startHttp } from './http/server.ts'
 import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
-import { type NewFederation, newManifest, OPEN_ENDED, requireFit } from './new-manifest.ts'
+import { type NewFederation, newManifest, OPEN_ENDED, readManifest, requireFit } from './new-manifest.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
@@ -106,6 +104,7 @@ export async function runPeer(
   const status: Mutable<PeerStatus> = emptyStatus(config)
   const emit = (event: PeerEvent) => {
     apply(status, event)
+    log.info(loggable(event), event.event)
     onEvent(event)
   }
 
@@ -120,7 +119,6 @@ export async function runPeer(
     const { threads, baseDtype } = config
     const loaded = await training.load({ engine: config.engine, threads, base, baseDtype })
     const { engine, device, reason } = loaded
-    log.info({ engine, device, reason }, 'engine chosen')
     emit({ event: 'engine', engine, device, reason })
     const manifest = found ?? (await newManifest(base, newFederation()))
     const federation = manifestHash(manifest)
@@ -171,6 +169,7 @@ export async function runPeer(
     closing.push(async () => host.stop())
     const seed = seedOf(key)
     const totals = { in: 0, out: 0 }
+    let cellDepth = 0
     const network = await joinNetwork({
       manifest,
       initial,
@@ -205,7 +204,8 @@ export async function runPeer(
           log.debug({ peer: author, round }, 'copy moved on')
         },
         onCell: (cell) => {
-          metrics.cellDepth.set(cell.length)
+          cellDepth = cell.length
+          metrics.cellDepth.set(cellDepth)
         },
         onRefusedPeer: (peer, error) => {
           metrics.refusals.inc({ reason: 'federation' })
@@ -268,7 +268,7 @@ export async function runPeer(
         record(metrics, log, report, network.gossip)
         const harmful = report.exchange?.harmful
         if (harmful !== undefined) log.warn({ peer: harmful }, 'mixing this peer in does harm; muted')
-        emit({ event: 'round', ...summary(report, network.gossip, bytes()) })
+        emit({ event: 'round', ...summary(report, network.gossip, bytes()), cellDepth })
       },
       signal,
     })
@@ -299,6 +299,12 @@ export async function runPeer(
   }
 }
 
+/** Whom it mixed with is told by number, at debug by name. */
+function loggable(event: PeerEvent): object {
+  const said = { ...event, event: undefined } // the message
+  return 'neighbours' in event ? { ...said, neighbours: event.neighbours.length } : said
+}
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 /** From a file, from the state folder, or from a bootstrap peer; undefined: this peer starts a federation. */
@@ -320,21 +326,6 @@ async function findManifest(
     }
   }
   return manifest
-}
-
-async function readManifest(path: string): Promise<Manifest> {
-  try {
-    return decodeManifest(await readFile(path))
-  } catch (error) {
-    if (error instanceof ProtocolError) throw error
-    const reason = error instanceof Error ? error.message : String(error)
-    throw new NodeError({
-      code: 'OPTION_INVALID',
-      option: '--manifest',
-      value: path,
-      reason: `cannot be read: ${reason}`,
-    })
-  }
 }
 
 const BOOTSTRAP_ATTEMPTS = 3

@@ -6,7 +6,7 @@ import { type ChatMessage, chatPrompt, withoutLeadingSpace } from '../text/chat-
 import { loadPersonalModel } from '../text/personal-model.ts'
 import { writeText } from '../text/stream-text.ts'
 import { type Training, withTrainingWorker } from '../training/training-worker.ts'
-import { option } from './options.ts'
+import { option, shared } from './options.ts'
 import { downloadBar } from './output.ts'
 import { createTextDisplay } from './show-text.ts'
 import { newSeed, type TextFlags, textOptions } from './text-options.ts'
@@ -27,6 +27,7 @@ export function addChatCommand(program: Command): void {
     .addOption(option('--system <text>', 'what stands above the conversation'))
   for (const one of textOptions()) command.addOption(one)
   command
+    .addOption(shared.config())
     .addHelpText('after', '\nExample:\n  comigs-peer chat --state .comigs --max-tokens 60')
     .action((flags: Flags) => withTrainingWorker((training) => chat(training, flags)))
 }

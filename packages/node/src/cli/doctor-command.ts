@@ -4,11 +4,11 @@ import { resolveBase } from '../base-folder.ts'
 import { type DoctorConfig, examine, type Finding } from '../doctor.ts'
 import { EXIT } from '../errors.ts'
 import { downloadBar, print, printJson } from './output.ts'
+import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { list, option, shared } from './options.ts'
 
-interface Flags extends Omit<DoctorConfig, 'data' | 'bootstrap'> {
+interface Flags extends Omit<DoctorConfig, 'data' | 'bootstrap'>, TextSources {
   readonly bootstrap?: string[]
-  readonly data?: string[]
   readonly json?: boolean
 }
 
@@ -21,7 +21,7 @@ const MARKS: Readonly<Record<Finding['status'], string>> = {
 
 /** `comigs-peer doctor`: what stands between this machine and training with others. */
 export function addDoctorCommand(program: Command): void {
-  program
+  const command = program
     .command('doctor')
     .description(
       'Check state, engine, text, base, memory and the way to a bootstrap peer; say what to change.',
@@ -30,12 +30,13 @@ export function addDoctorCommand(program: Command): void {
     .addOption(option('--federation <hash>', 'the federation that is meant'))
     .addOption(option('--psk <file>', "a private federation's key"))
     .addOption(option('--allow <peer...>', 'ids of peers, or files of them').argParser(list))
-    .addOption(option('--data <path...>', 'your text').argParser(list))
+  addTextSources(command)
     .addOption(shared.state())
     .addOption(shared.base())
     .addOption(shared.context())
     .addOption(shared.engine())
     .addOption(shared.threads())
+    .addOption(shared.config())
     .addOption(shared.json())
     .addHelpText(
       'after',
@@ -50,7 +51,7 @@ export function addDoctorCommand(program: Command): void {
         psk: flags.psk,
         allow: flags.allow,
         base: await resolveBase(flags.base, downloadBar),
-        data: flags.data === undefined ? undefined : { data: flags.data },
+        data: flags.data === undefined && flags.train === undefined ? undefined : dataSource(flags),
       }
       for await (const finding of examine(config)) {
         if (exitCode === EXIT.ok) exitCode = finding.exitCode ?? EXIT.ok

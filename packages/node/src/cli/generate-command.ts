@@ -23,6 +23,7 @@ export function addGenerateCommand(program: Command): void {
     .addOption(option('--prompt <text>', 'what to continue').default(''))
   for (const one of textOptions()) command.addOption(one)
   command
+    .addOption(shared.config())
     .addOption(shared.json())
     .addHelpText('after', '\nExample:\n  comigs-peer generate --state .comigs --prompt "Il était une fois"')
     .action((flags: Flags) => withTrainingWorker((training) => generate(training, flags)))

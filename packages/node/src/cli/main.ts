@@ -5,8 +5,12 @@ import pc from 'picocolors'
 import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
 import { VERSION } from '../version.ts'
 import { addChatCommand } from './chat-command.ts'
+import { addConfigCommand } from './config-command.ts'
+import { applyConfigFile } from './config-file.ts'
+import { addDataCommand } from './data-command.ts'
 import { addDoctorCommand } from './doctor-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
+import { addManifestCommands } from './manifest-command.ts'
 import { addPeerCommand } from './peer-command.ts'
 import { addPretrainCommand } from './pretrain-command.ts'
 import { addServeCommand } from './serve-command.ts'
@@ -23,7 +27,7 @@ const program = new Command('comigs-peer')
   .enablePositionalOptions()
   .addHelpText(
     'afterAll',
-    '\nEvery option can also be set in the environment: --max-tokens is COMIGS_PEER_MAX_TOKENS.',
+    '\nEvery option can also be set in the environment: --max-tokens is COMIGS_PEER_MAX_TOKENS.\nIn a --config file it is max-tokens. Flags go before the environment, and that before the file.',
   )
 addPeerCommand(program)
 addSwarmCommand(program)
@@ -33,6 +37,10 @@ addChatCommand(program)
 addServeCommand(program)
 addPretrainCommand(program)
 addTrustCommands(program)
+addDataCommand(program)
+addConfigCommand(program)
+addManifestCommands(program)
+program.hook('preAction', (_, command) => applyConfigFile(command, [program, ...program.commands]))
 
 try {
   await program.parseAsync()

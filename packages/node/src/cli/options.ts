@@ -22,12 +22,23 @@ export function wholeNumber(minimum: number) {
   }
 }
 
+export function between(low: number, high: number) {
+  return (text: string): number => {
+    const value = Number(text)
+    if (text.trim() === '' || !(value >= low && value <= high))
+      throw new InvalidArgumentError(`expected a number from ${low} to ${high}`)
+    return value
+  }
+}
+
 /** For options that may be given several times or with several values; environment variables separate by spaces. */
 export function list(text: string, previous: readonly string[] | undefined): string[] {
   return [...(previous ?? []), ...text.split(/\s+/).filter((part) => part !== '')]
 }
 
 export const shared = {
+  config: () =>
+    option('--config <file>', 'YAML with any of these by name; flags and environment go before it'),
   json: () => option('--json', 'one JSON object a line on stdout, nothing else'),
   logLevel: () =>
     option('--log-level <level>', 'what goes to stderr')

@@ -1,10 +1,25 @@
+import Table from 'cli-table3'
 import pc from 'picocolors'
-import { destination, type Logger, pino } from 'pino'
+import { destination, type Level, type Logger, multistream, pino } from 'pino'
+import pretty from 'pino-pretty'
 import type { PeerEvent, RoundEvent } from '../events.ts'
 
-/** Structured logs on stderr, so that stdout stays for results. */
-export function createLog(level: string): Logger {
-  return pino({ level }, destination(2))
+/**
+ * Logs on stderr, so that stdout stays for results: for people on a terminal, otherwise a JSON object a line.
+ * @param level - what goes to stderr
+ * @param file - gets everything from info on, whatever goes to stderr
+ */
+export function createLog(level: string, file?: string): Logger {
+  // Written at once: a process that dies tells why.
+  const terminal = process.stderr.isTTY
+    ? pretty({ destination: 2, sync: true, colorize: pc.isColorSupported, singleLine: true })
+    : destination(2)
+  const streams = level === 'silent' ? [] : [{ level: level as Level, stream: terminal }]
+  if (file !== undefined) {
+    const lines = destination({ dest: file, append: true, mkdir: true, sync: true })
+    streams.push({ level: level === 'debug' ? 'debug' : 'info', stream: lines })
+  }
+  return pino({ base: undefined, level: streams.length === 0 ? 'silent' : 'debug' }, multistream(streams))
 }
 
 export function printJson(value: unknown): void {
@@ -15,20 +30,50 @@ export function print(line: string): void {
   process.stdout.write(`${line}\n`)
 }
 
+/** The library would colour its lines in a file, too. */
+export function createTable(head: string[], style: { readonly compact?: boolean } = {}) {
+  const colours = pc.isColorSupported ? { head: ['bold'] } : { head: [], border: [] }
+  return new Table({ head, style: { ...style, ...colours } })
+}
+
 const BAR_WIDTH = 24
 
 /** A progress bar on stderr, where someone is looking at it. */
+export function createBar(name: string) {
+  const { isTTY } = process.stderr
+  return {
+    show(done: number, total: number, text: string): void {
+      if (!isTTY) return
+      const full = Math.floor((done / total) * BAR_WIDTH)
+      process.stderr.write(`\r${name.padEnd(11)} ${'#'.repeat(full).padEnd(BAR_WIDTH, '.')} ${text}`)
+    },
+    /** Makes room for what comes next. */
+    clear(): void {
+      if (isTTY) process.stderr.write('\r\u001b[K')
+    },
+  }
+}
+
 export function downloadBar(received: number, total: number): void {
-  if (!process.stderr.isTTY) return
-  const done = Math.floor((received / total) * BAR_WIDTH)
-  const bar = '#'.repeat(done).padEnd(BAR_WIDTH, '.')
-  process.stderr.write(
-    `\rdownload    ${bar} ${bytes(received)} of ${bytes(total)}${received === total ? '\n' : ''}`,
-  )
+  const bar = createBar('download')
+  bar.show(received, total, `${bytes(received)} of ${bytes(total)}`)
+  if (received === total) bar.clear()
 }
 
 /** A peer's events, for a person or for a program. */
-export function printEvent({ json }: { readonly json: boolean }): (event: PeerEvent) => void {
+export function printEvent({
+  json,
+  quiet,
+}: {
+  readonly json: boolean
+  readonly quiet: boolean
+}): (event: PeerEvent) => void {
+  if (quiet) {
+    const show = printEvent({ json, quiet: false })
+    return (event) => {
+      if (event.event === 'result') show(event)
+    }
+  }
   if (json) return printJson
   let addresses: readonly string[] = []
   return (event) => {

@@ -1,8 +1,7 @@
-import type { DataSource } from '@comigs/model'
 import type { Command } from 'commander'
 import { resolveBase } from '../base-folder.ts'
-import { NodeError } from '../errors.ts'
 import { type PeerConfig, runPeer } from '../peer.ts'
+import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { createLog, downloadBar, printEvent } from './output.ts'
 import { httpOptions, list, option, shared, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -10,28 +9,26 @@ import { stopSignal } from './stop-signal.ts'
 /** Every interface, a port of the system's choice. */
 const LISTEN = '/ip4/0.0.0.0/tcp/0'
 
-interface Flags extends Omit<
-  PeerConfig,
-  'data' | 'rounds' | 'bootstrap' | 'psk' | 'allow' | 'listen' | 'announce' | 'httpNames'
-> {
+interface Flags
+  extends
+    Omit<PeerConfig, 'data' | 'rounds' | 'bootstrap' | 'psk' | 'allow' | 'listen' | 'announce' | 'httpNames'>,
+    TextSources {
   readonly bootstrap?: string[]
   readonly psk?: string
   readonly allow?: string[]
   readonly listen?: string[]
   readonly announce?: string[]
   readonly httpNames?: string[]
-  readonly data?: string[]
-  readonly train?: string[]
-  readonly valid?: string[]
-  readonly test?: string[]
   readonly rounds?: number
   readonly json?: boolean
+  readonly quiet: boolean
+  readonly logFile?: string
   readonly logLevel: string
 }
 
-/** `comigs-peer` itself: one peer. */
-export function addPeerCommand(program: Command): void {
-  program
+/** What a peer can be told. */
+export function addPeerOptions(command: Command): void {
+  command
     .optionsGroup('Federation:')
     .addOption(
       option('--bootstrap <address...>', 'peers to join through, as they print themselves').argParser(list),
@@ -43,14 +40,7 @@ export function addPeerCommand(program: Command): void {
       option('--allow <peer...>', 'talk to these peers only: ids, or files with one a line').argParser(list),
     )
     .optionsGroup('Text:')
-    .addOption(
-      option('--data <path...>', 'your text: files and folders of .txt, .md, or .gz of these').argParser(
-        list,
-      ),
-    )
-    .addOption(option('--train <path...>', 'or three sets of your own: to learn from,').argParser(list))
-    .addOption(option('--valid <path...>', '  to choose between experts by,').argParser(list))
-    .addOption(option('--test <path...>', '  to be judged on').argParser(list))
+  addTextSources(command)
     .optionsGroup('Model and training:')
     .addOption(option('--name <name>', 'what to call this peer').default('peer'))
     .addOption(shared.state())
@@ -90,12 +80,23 @@ export function addPeerCommand(program: Command): void {
       option('--announce <address...>', 'further multiaddrs at which others reach us').argParser(list),
     )
     .addOption(option('--crowded', "many peers share this machine's address").default(false))
-  program.optionsGroup('Metrics, status and text over HTTP:')
-  for (const one of httpOptions()) program.addOption(one)
-  program
-    .optionsGroup('Output:')
+  command.optionsGroup('Metrics, status and text over HTTP:')
+  for (const one of httpOptions()) command.addOption(one)
+  command
+    .optionsGroup('Configuration and output:')
+    .addOption(shared.config())
     .addOption(shared.json())
+    .addOption(option('--quiet', 'print nothing but the result and what is wrong').default(false))
     .addOption(shared.logLevel())
+    .addOption(
+      option('--log-file <file>', 'append the log to this file too, from info on, a JSON object a line'),
+    )
+}
+
+/** `comigs-peer` itself: one peer. */
+export function addPeerCommand(program: Command): void {
+  addPeerOptions(program)
+  program
     .addHelpText(
       'after',
       `
@@ -116,15 +117,10 @@ Examples:
         base: await resolveBase(flags.base, downloadBar),
         rounds: flags.rounds ?? Infinity,
       }
-      const print = printEvent({ json: flags.json === true })
-      await runPeer(config, { onEvent: print, log: createLog(flags.logLevel), signal: stopSignal() })
+      await runPeer(config, {
+        onEvent: printEvent({ json: flags.json === true, quiet: flags.quiet }),
+        log: createLog(flags.logLevel, flags.logFile),
+        signal: stopSignal(),
+      })
     })
-}
-
-function dataSource({ data, train, valid, test }: Flags): DataSource {
-  if (train !== undefined && valid !== undefined && test !== undefined && data === undefined)
-    return { train, valid, test }
-  if (data !== undefined && train === undefined && valid === undefined && test === undefined) return { data }
-  const reason = 'is needed: your text, or --train, --valid and --test together'
-  throw new NodeError({ code: 'OPTION_INVALID', option: '--data', value: (data ?? []).join(' '), reason })
 }

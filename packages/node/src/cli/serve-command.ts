@@ -33,6 +33,7 @@ export function addServeCommand(program: Command): void {
     .addOption(shared.threads())
   for (const one of httpOptions()) command.addOption(one)
   command
+    .addOption(shared.config())
     .addOption(shared.json())
     .addHelpText('after', '\nExample:\n  comigs-peer serve --state .comigs --http 8000')
     .action((flags: Flags) => withTrainingWorker((training) => serve(flags, training, stopSignal())))

@@ -1,7 +1,6 @@
 import type { Command } from 'commander'
 import { join } from 'node:path'
 import type { CodecName } from '@comigs/protocol'
-import Table from 'cli-table3'
 import { createLogUpdate } from 'log-update'
 import pc from 'picocolors'
 import type { PeerEvent, RoundEvent } from '../events.ts'
@@ -9,7 +8,7 @@ import { resolveBase } from '../base-folder.ts'
 import { forRounds } from '../new-manifest.ts'
 import { readDataSet } from '../swarm/data-set.ts'
 import { type PeerResult, runSwarm, type SwarmConfig, type SwarmResult } from '../swarm/swarm.ts'
-import { bytes, count, downloadBar, number, print, printJson } from './output.ts'
+import { bytes, count, createTable, downloadBar, number, print, printJson } from './output.ts'
 import { option, shared, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
 
@@ -199,7 +198,7 @@ function liveView({ rounds }: SwarmConfig): View {
     'received',
   ]
   const redraw = () => {
-    const table = new Table({ head: ['peer', '', ...columns], style: { head: ['bold'], compact: true } })
+    const table = createTable(['peer', '', ...columns], { compact: true })
     for (const [name, { state, cells }] of peers)
       table.push([name, state, ...columns.map((column) => cells[column] ?? '')])
     const furthest = Math.max(0, ...[...peers.values()].map(({ cells }) => Number(cells['round'] ?? 0)))
@@ -243,19 +242,16 @@ function progressBar(share: number): string {
 }
 
 function printResult({ seconds, peers }: SwarmResult): void {
-  const table = new Table({
-    head: [
-      'peer',
-      'base',
-      'personal',
-      'base, own text',
-      'personal, own text',
-      'mixed with',
-      'sent',
-      'distance',
-    ],
-    style: { head: ['bold'] },
-  })
+  const table = createTable([
+    'peer',
+    'base',
+    'personal',
+    'base, own text',
+    'personal, own text',
+    'mixed with',
+    'sent',
+    'distance',
+  ])
   const row = (peer: PeerResult) => [
     peer.name,
     number(peer.basePerplexity),

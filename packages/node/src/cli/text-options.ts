@@ -1,6 +1,6 @@
 import type { BaseDtype } from '@comigs/model'
 import { InvalidArgumentError } from 'commander'
-import { option, shared, wholeNumber } from './options.ts'
+import { between, option, shared, wholeNumber } from './options.ts'
 
 /** Flags of every command that writes text with a personal model. */
 export interface TextFlags {
@@ -37,15 +37,6 @@ export const textOptions = () => [
   shared.engine(),
   shared.threads(),
 ]
-
-function between(low: number, high: number) {
-  return (text: string): number => {
-    const value = Number(text)
-    if (text.trim() === '' || !(value >= low && value <= high))
-      throw new InvalidArgumentError(`expected a number from ${low} to ${high}`)
-    return value
-  }
-}
 
 /** Not split at spaces, which stop sequences may well contain. */
 function several(text: string, previous: readonly string[] | undefined): string[] {

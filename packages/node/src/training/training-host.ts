@@ -121,7 +121,7 @@ export class TrainingHost {
     const splits = await readSplits(source)
     const tokens = (split: SplitName): TokenSet => {
       const set = tokenize(splits[split], this.#tokenizer)
-      requireSequence(split, set, context)
+      requireSequence(split, set.tokens.length, context)
       return set
     }
     this.#data = { train: tokens('train'), valid: tokens('valid'), test: tokens('test') }

@@ -1,0 +1,74 @@
+import { Command } from 'commander'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { applyConfigFile } from '../src/cli/config-file.ts'
+import { list, option, shared, wholeNumber } from '../src/cli/options.ts'
+import { NodeError } from '../src/errors.ts'
+
+/** What two commands make of a file, flags and the variable COMIGS_PEER_BATCH. */
+async function configured(yaml: string, args: readonly string[] = [], batch?: string) {
+  const folder = await mkdtemp(join(tmpdir(), 'comigs-config-'))
+  const before = process.env['COMIGS_PEER_BATCH']
+  onTestFinished(async () => {
+    await rm(folder, { recursive: true })
+    delete process.env['COMIGS_PEER_BATCH']
+    if (before !== undefined) process.env['COMIGS_PEER_BATCH'] = before
+  })
+  if (batch !== undefined) process.env['COMIGS_PEER_BATCH'] = batch
+  const file = join(folder, 'comigs.yaml')
+  await writeFile(file, yaml)
+  const other = new Command('other').addOption(shared.config()).addOption(option('--max-tokens <n>', ''))
+  const deaf = new Command('deaf').addOption(option('--width <n>', ''))
+  const command = new Command('peer')
+    .addOption(shared.config())
+    .addOption(shared.batch())
+    .addOption(shared.engine())
+    .addOption(option('--wait-for-peers <n>', '').argParser(wholeNumber(0)).default(0))
+    .addOption(option('--data <path...>', '').argParser(list))
+    .addOption(option('--stay', '').default(false))
+  command.parse(['--config', file, ...args], { from: 'user' })
+  await applyConfigFile(command, [command, other, deaf])
+  return { ...command.opts<Record<string, unknown>>(), source: command.getOptionValueSource('batch') }
+}
+
+it('a flag goes before the environment, that before the file, that before the default', async () => {
+  expect(await configured('')).toMatchObject({ batch: 8, source: 'default' })
+  expect(await configured('batch: 4')).toMatchObject({ batch: 4, source: 'config' })
+  expect(await configured('batch: 4', [], '5')).toMatchObject({ batch: 5, source: 'env' })
+  expect(await configured('batch: 4', ['--batch', '6'], '5')).toMatchObject({ batch: 6, source: 'cli' })
+})
+
+it('values mean what they mean as flags', async () => {
+  expect(await configured('wait-for-peers: 2\nstay: true\nengine: cpu\ndata: [a, b]')).toMatchObject({
+    waitForPeers: 2,
+    stay: true,
+    engine: 'cpu',
+    data: ['a', 'b'],
+  })
+  expect(await configured('data: a')).toMatchObject({ data: ['a'] })
+})
+
+it('keys of other commands are left to them', async () => {
+  expect(await configured('max-tokens: 7')).not.toHaveProperty('maxTokens')
+})
+
+it.each([
+  ['bach: 4', '"bach" is not known; did you mean "batch"?'],
+  ['something-else: 4', '"something-else" is not known;'],
+  ['width: 4', '"width" is not known'],
+  ['batch: many', '"batch": expected a whole number from 1'],
+  ['engine: steam', '"engine": Allowed choices are'],
+  ['stay: 1', '"stay": expected true or false'],
+  ['batch: [1, 2]', '"batch": expected text or a number'],
+  ['data: {a: 1}', '"data": expected text or a list of texts'],
+  ['config: x', '"config" is not known'],
+  ['- batch', 'must be a mapping'],
+  ['data: [', 'is not YAML'],
+])('refuses %s', async (yaml, message) => {
+  const refused = configured(yaml)
+  await expect(refused).rejects.toThrow(NodeError)
+  await expect(refused).rejects.toThrow(message)
+  await expect(refused).rejects.toMatchObject({ detail: { code: 'CONFIG_FILE_INVALID' } })
+})
