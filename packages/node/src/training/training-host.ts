@@ -202,8 +202,9 @@ export class TrainingHost {
     return { ...decodeCheckpoint(bytes, path).extra }
   }
 
+  /** Of a prompt, with the mark that begins it. */
   countTokens(text: string): number {
-    return this.#tokenizer.encode(text).length
+    return this.#tokenizer.encodeDocument(text).length
   }
 
   /**
