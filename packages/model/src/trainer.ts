@@ -1,8 +1,9 @@
 import type { BaseModel } from './base.ts'
+import { layoutArrays } from './checkpoint.ts'
 import { type MixtureConfig } from './config.ts'
 import { type Batch, randomBatch, type TokenSet } from './data.ts'
 import type { Engine, Program, Step } from './engine/engine.ts'
-import { type HostArray, sameShape } from './engine/graph.ts'
+import type { HostArray } from './engine/graph.ts'
 import { ModelError } from './errors.ts'
 import { evaluate, type Evaluation, rows } from './evaluate.ts'
 import {
@@ -251,22 +252,13 @@ export async function createTrainer(
     },
 
     restore(state, path) {
-      const byName = new Map(state.arrays.map((array) => [array.name, array]))
       const found: [string, Float32Array][] = []
-      for (const group of groups) {
-        for (const key of [group.key, ...moments(group.key)]) {
-          const flat = new Float32Array(group.layout.size)
-          for (const { name, shape, values } of namedArrays(group.layout, flat)) {
-            const saved = byName.get(`${key}/${name}`)
-            if (saved === undefined || !sameShape(saved.shape, shape)) {
-              const reason =
-                saved === undefined
-                  ? `array "${key}/${name}" is missing`
-                  : `array "${key}/${name}" has another shape`
-              throw new ModelError({ code: 'CHECKPOINT_INVALID', path, reason })
-            }
-            values.set(saved.values)
-          }
+      for (const { key: group, layout } of groups) {
+        for (const key of [group, ...moments(group)]) {
+          const flat = new Float32Array(layout.size)
+          layoutArrays(layout, state.arrays, { prefix: `${key}/`, path }).forEach(({ values }, i) =>
+            flat.set(values, layout.entries[i]!.offset),
+          )
           found.push([key, flat])
         }
       }

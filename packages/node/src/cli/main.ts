@@ -6,6 +6,7 @@ import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
 import { VERSION } from '../version.ts'
 import { addChatCommand } from './chat-command.ts'
 import { addDoctorCommand } from './doctor-command.ts'
+import { addExportCommands } from './export-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
 import { addPeerCommand } from './peer-command.ts'
 import { addPretrainCommand } from './pretrain-command.ts'
@@ -31,6 +32,7 @@ addDoctorCommand(program)
 addGenerateCommand(program)
 addChatCommand(program)
 addServeCommand(program)
+addExportCommands(program)
 addPretrainCommand(program)
 addTrustCommands(program)
 
