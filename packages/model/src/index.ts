@@ -1,4 +1,4 @@
-export { type BaseHashes, type BaseModel, hashBase, loadBase } from './base.ts'
+export { type BaseHashes, type BaseModel, hashBase, loadBase, openBase } from './base.ts'
 export { hubConfig, readConfig } from './hub-config.ts'
 export { DEFAULT_MIXTURE, loraScale, type MixtureConfig, type ModelConfig } from './config.ts'
 export {
@@ -21,6 +21,7 @@ export {
 } from './engine/engine.ts'
 export { type EngineOptions, selectEngine, type SelectedEngine } from './engine/select.ts'
 export { ModelError, type ModelErrorDetail } from './errors.ts'
+export { estimateMemory, fittingPlan, type MemoryEstimate, type MemoryPlan } from './memory-estimate.ts'
 export { mergedArrays } from './export/merged.ts'
 export { decodeMixture, encodeMixture, type MixtureFile, resumedState } from './export/mixture-file.ts'
 export { type PeftAdapter, peftAdapters } from './export/peft.ts'

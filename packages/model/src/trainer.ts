@@ -4,6 +4,7 @@ import { type MixtureConfig } from './config.ts'
 import { type Batch, randomBatch, type TokenSet } from './data.ts'
 import type { Engine, Program, Step } from './engine/engine.ts'
 import type { HostArray } from './engine/graph.ts'
+import type { Storage } from './engine/storage.ts'
 import { ModelError } from './errors.ts'
 import { evaluate, type Evaluation, rows } from './evaluate.ts'
 import {
@@ -104,18 +105,27 @@ export const BASE_DTYPES: readonly BaseDtype[] = ['auto', 'float32', 'float16', 
 /** A base that is smaller in float32 stays so: there is little to save (8 MB of the shipped one). */
 const SMALL_BASE_BYTES = 100_000_000
 
+/** How each array of a base is kept, by name. */
+export function baseStorage(
+  { config, bits }: Pick<BaseModel, 'config' | 'bits'>,
+  dtype: BaseDtype,
+): Map<string, Storage | undefined> {
+  const { entries, size } = baseLayout(config)
+  const halves = bits === 16 && 4 * size >= SMALL_BASE_BYTES
+  const type = dtype === 'auto' ? (halves ? 'float16' : 'float32') : dtype
+  return new Map(
+    entries.map(({ name, outputs: axis }) => [
+      name,
+      axis === undefined || type === 'float32' ? undefined : type === 'int8' ? { type, axis } : { type },
+    ]),
+  )
+}
+
 /** Puts the base into engine memory, where every step reads the same arrays. */
 export function placeBase(engine: Engine, base: BaseModel, dtype: BaseDtype = 'auto'): void {
-  const { entries, size } = baseLayout(base.config)
-  const halves = base.bits === 16 && 4 * size >= SMALL_BASE_BYTES
-  const type = dtype === 'auto' ? (halves ? 'float16' : 'float32') : dtype
-  const outputs = new Map(entries.map((spec) => [spec.name, spec.outputs]))
-  for (const { name, shape, values } of base.arrays) {
-    const axis = outputs.get(name)
-    const storage =
-      axis === undefined || type === 'float32' ? undefined : type === 'int8' ? { type, axis } : { type }
-    engine.place(baseArray(name), { shape, dtype: 'float32', values }, { storage })
-  }
+  const storage = baseStorage(base, dtype)
+  for (const { name, shape, values } of base.arrays)
+    engine.place(baseArray(name), { shape, dtype: 'float32', values }, { storage: storage.get(name) })
 }
 
 export async function createTrainer(

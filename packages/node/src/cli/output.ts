@@ -46,6 +46,10 @@ function describe(event: PeerEvent): string[] {
       return [
         `federation  ${event.name} ${pc.dim(event.federation.slice(0, 16))}${event.isNew ? ' (new)' : ''}`,
       ]
+    case 'memory':
+      return event.advice === undefined
+        ? []
+        : [pc.yellow(`memory      ${event.found}`), pc.yellow(`            ${event.advice}`)]
     case 'data': {
       const { train, valid, test } = event.tokens
       return [

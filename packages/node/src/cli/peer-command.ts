@@ -56,11 +56,7 @@ export function addPeerCommand(program: Command): void {
     .addOption(shared.state())
     .addOption(shared.base())
     .addOption(shared.baseDtype())
-    .addOption(
-      option('--experts <n>', 'experts of this peer, the generalist included')
-        .argParser(wholeNumber(1))
-        .default(2),
-    )
+    .addOption(shared.experts())
     .addOption(shared.batch())
     .addOption(shared.context())
     .addOption(shared.rounds())
