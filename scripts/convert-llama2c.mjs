@@ -126,7 +126,12 @@ function tokenizer(pieces) {
       ],
     },
     pre_tokenizer: null,
-    post_processor: null,
+    post_processor: {
+      type: 'TemplateProcessing',
+      single: [{ SpecialToken: { id: '<s>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+      pair: [{ Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 0 } }],
+      special_tokens: { '<s>': { id: '<s>', ids: [BEGIN], tokens: ['<s>'] } },
+    },
     decoder: {
       type: 'Sequence',
       decoders: [

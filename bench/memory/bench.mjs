@@ -35,6 +35,8 @@ const { values: flags } = parseArgs({
     shape: { type: 'string', multiple: true, default: ['demo', 'gpt2'] },
     'base-dtype': { type: 'string', multiple: true, default: ['float32', 'float16', 'int8'] },
     experts: { type: 'string', default: '2' },
+    /** Sequences in a batch, instead of the shape's own. */
+    batch: { type: 'string' },
     threads: { type: 'string', default: '1' },
     steps: { type: 'string', default: '3' },
     /** Measure here; otherwise each case has a process of its own. */
@@ -78,7 +80,8 @@ function randomTokens(vocabSize) {
 }
 
 async function measure(shape, dtype) {
-  const { model, batch } = SHAPES[shape]
+  const { model } = SHAPES[shape]
+  const batch = Number(flags.batch ?? SHAPES[shape].batch)
   const { engine } = await selectEngine({ engine: 'onnx', threads: Number(flags.threads) })
   const base = randomBase(model)
   placeBase(engine, base, dtype)
@@ -126,6 +129,7 @@ if (flags.here) {
       const { experts, threads, steps } = flags
       const args = ['--here', '--shape', shape, '--base-dtype', dtype]
       const rest = ['--experts', experts, '--threads', threads, '--steps', steps]
+      if (flags.batch !== undefined) rest.push('--batch', flags.batch)
       const out = execFileSync(process.execPath, [fileURLToPath(import.meta.url), ...args, ...rest])
       results.push(JSON.parse(out.toString()))
     }

@@ -40,6 +40,11 @@ const INDEX = 'model.safetensors.index.json'
  * @throws ModelError naming the file and the tensor or field
  */
 export async function loadBase(folder: string): Promise<BaseModel> {
+  return { ...(await openBase(folder)), hashes: await hashBase(folder) }
+}
+
+/** The same without reading the files through. */
+export async function openBase(folder: string): Promise<Omit<BaseModel, 'hashes'>> {
   const config = await readConfig(folder)
   const files = await openWeights(folder)
   const tensors = baseLayout(config).entries.map((spec) => find(files, spec, config.architecture))
@@ -52,7 +57,6 @@ export async function loadBase(folder: string): Promise<BaseModel> {
       },
     },
     bits: tensors.some(({ file, stored }) => file.dtype(stored) === 'F32') ? 32 : 16,
-    hashes: await hashBase(folder),
   }
 }
 

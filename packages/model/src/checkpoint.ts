@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { ModelError } from './errors.ts'
-import type { NamedArray } from './parameters.ts'
+import { sameShape } from './engine/graph.ts'
+import type { Layout, NamedArray } from './parameters.ts'
 import { readSafetensors, writeSafetensors } from './safetensors.ts'
-import type { TrainerState } from './trainer.ts'
+import type { TrainerCounters, TrainerState } from './trainer.ts'
 
 const FORMAT = 'comigs-checkpoint-1'
 
@@ -43,14 +44,37 @@ export function decodeCheckpoint(
     const arrays = file.names.map((name) => file.array(name))
     if (digest(arrays, { ...extra, format, counters: counters ?? '' }) !== expected)
       throw invalid('its contents were changed after it was written')
-    const parsed = countersSchema.parse(JSON.parse(counters ?? ''))
-    // JSON has no Infinity: a plateau that has seen nothing comes back as null.
-    const plateau = { ...parsed.plateau, best: parsed.plateau.best ?? Infinity }
-    return { state: { counters: { ...parsed, plateau }, arrays }, extra }
+    return { state: { counters: parseCounters(counters ?? ''), arrays }, extra }
   } catch (error) {
     if (error instanceof ModelError && error.detail.code === 'CHECKPOINT_INVALID') throw error
     throw invalid(error instanceof Error ? error.message : String(error), error)
   }
+}
+
+/** @throws where it is not what `JSON.stringify` made of counters */
+export function parseCounters(json: string): TrainerCounters {
+  const parsed = countersSchema.parse(JSON.parse(json))
+  // JSON has no Infinity: a plateau that has seen nothing comes back as null.
+  return { ...parsed, plateau: { ...parsed.plateau, best: parsed.plateau.best ?? Infinity } }
+}
+
+/**
+ * The arrays of a layout out of a file's, in the layout's order.
+ * @param prefix - of their names in the file
+ * @throws ModelError `CHECKPOINT_INVALID` when an array is missing or has another shape
+ */
+export function layoutArrays(
+  { entries }: Layout,
+  stored: readonly NamedArray[],
+  { prefix, path }: { readonly prefix: string; readonly path: string },
+): NamedArray[] {
+  const byName = new Map(stored.map((array) => [array.name, array]))
+  return entries.map(({ name, shape }) => {
+    const found = byName.get(prefix + name)
+    if (found !== undefined && sameShape(found.shape, shape)) return { ...found, name }
+    const reason = `array "${prefix}${name}" ${found === undefined ? 'is missing' : 'has another shape'}`
+    throw new ModelError({ code: 'CHECKPOINT_INVALID', path, reason })
+  })
 }
 
 function digest(arrays: readonly NamedArray[], metadata: Readonly<Record<string, string>>): string {

@@ -113,7 +113,7 @@ export interface TokenSet {
 /** A line that separates documents inside a file. */
 const DOCUMENT_END = /^<\|endoftext\|>\s*$/m
 
-/** Text -> tokens, each document followed by the end-of-text token. */
+/** Text -> tokens, each document between the marks that begin and end one. */
 export function tokenize(
   groups: readonly TextGroup[],
   tokenizer: Tokenizer,
@@ -125,7 +125,9 @@ export function tokenize(
     const from = at
     for (const text of documents.flatMap((document) => document.text.split(DOCUMENT_END))) {
       if (text.trim() === '') continue
-      const ids = tokenizer.encode(text)
+      // Where one mark does both, it stands once between two documents.
+      const isBegun = at > 0 && tokenizer.beginOfText === tokenizer.endOfText
+      const ids = isBegun ? tokenizer.encode(text) : tokenizer.encodeDocument(text)
       pieces.push(ids, Int32Array.of(tokenizer.endOfText))
       at += ids.length + 1
       onProgress?.(text.length)

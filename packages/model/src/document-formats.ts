@@ -74,7 +74,7 @@ async function readPdf(bytes: Uint8Array, { path }: Origin): Promise<readonly Pi
     // Its types are of pdf.js, which it comes without.
     const document = (await getDocumentProxy(Uint8Array.from(bytes), options)) as { destroy(): Promise<void> }
     try {
-      const { text } = await extractText(document as never, { mergePages: false })
+      const { text } = await extractText(document, { mergePages: false })
       return [{ text: text.join('\n') }]
     } finally {
       await document.destroy()

@@ -40,11 +40,9 @@ export async function* generate(
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedToken> {
   const reading = decoder.open()
-  const detokenizer = createDetokenizer(tokenizer)
+  const detokenizer = createDetokenizer(tokenizer, tokenizer.encode(prompt))
   const stops = createStopFilter(options.stop ?? [])
-  const encoded = tokenizer.encode(prompt)
-  // A model continues something: with nothing to go on, the start of a document.
-  let unread: Iterable<number> = encoded.length === 0 ? [tokenizer.endOfText] : encoded
+  let unread: Iterable<number> = tokenizer.encodeDocument(prompt)
   for (let made = 1; made <= options.maxTokens && options.signal?.aborted !== true; made++) {
     const { logits, routerScores } = await reading.append(unread)
     const id = sample(logits, options, options.random)

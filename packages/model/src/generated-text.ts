@@ -9,11 +9,15 @@ export interface Detokenizer {
 /**
  * The text of a token can depend on the one before it (a leading space), and the bytes of a character can be spread over
  * several. So each token is decoded behind the last ones whose text was whole, and what comes out beyond theirs is new.
+ * @param before - tokens of the text that is continued
  */
-export function createDetokenizer(tokenizer: Pick<Tokenizer, 'decode'>): Detokenizer {
-  let whole: number[] = []
+export function createDetokenizer(
+  tokenizer: Pick<Tokenizer, 'decode'>,
+  before: ArrayLike<number> = [],
+): Detokenizer {
+  let whole = Array.from(before).slice(-1)
   let open: number[] = []
-  let shown = ''
+  let shown = tokenizer.decode(whole)
   return {
     push(id) {
       open.push(id)

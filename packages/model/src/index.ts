@@ -1,4 +1,4 @@
-export { type BaseHashes, type BaseModel, hashBase, loadBase } from './base.ts'
+export { type BaseHashes, type BaseModel, hashBase, loadBase, openBase } from './base.ts'
 export { hubConfig, readConfig } from './hub-config.ts'
 export { DEFAULT_MIXTURE, loraScale, type MixtureConfig, type ModelConfig } from './config.ts'
 export {
@@ -23,6 +23,11 @@ export {
 } from './engine/engine.ts'
 export { type EngineOptions, selectEngine, type SelectedEngine } from './engine/select.ts'
 export { ModelError, type ModelErrorDetail } from './errors.ts'
+export { estimateMemory, fittingPlan, type MemoryEstimate, type MemoryPlan } from './memory-estimate.ts'
+export { mergedArrays } from './export/merged.ts'
+export { decodeMixture, encodeMixture, type MixtureFile, resumedState } from './export/mixture-file.ts'
+export { type PeftAdapter, peftAdapters } from './export/peft.ts'
+export { type TrainedModel, trainedModel, withOneExpert } from './export/trained-model.ts'
 export { evaluate, type Evaluation } from './evaluate.ts'
 export {
   baseLayout,
@@ -33,7 +38,7 @@ export {
   type TrainedLayout,
 } from './parameters.ts'
 export { createPretrainer, type Pretrainer, type PretrainOptions } from './pretrain.ts'
-export { readSafetensors, writeSafetensors } from './safetensors.ts'
+export { readSafetensors, safetensorsPieces, writeSafetensors } from './safetensors.ts'
 export type { Schedule } from './schedule.ts'
 export { evaluationStep, expertStep, routerStep } from './steps.ts'
 export { loadTokenizer, type Tokenizer } from './tokenizer.ts'

@@ -103,6 +103,34 @@ function linears(model: ModelConfig): { attention: Linear[]; mlp: Linear[] } {
   }
 }
 
+/** A frozen linear layer and the LoRA on it. */
+export interface AdaptedLinear {
+  /** The layer's name in the base, without `.weight`. */
+  readonly module: string
+  readonly part: 'attention' | 'mlp'
+  /** The LoRA's name, without `.lora_A`; attention's is the same for every expert. */
+  lora(expert: number): string
+}
+
+/** All that LoRA is put on, layer by layer. */
+export function adaptedLinears(model: ModelConfig): AdaptedLinear[] {
+  const block = linears(model)
+  const gpt2 = model.architecture === 'gpt2'
+  const one = (layer: number): AdaptedLinear[] => [
+    ...block.attention.map(({ name }) => ({
+      module: gpt2 ? `h.${layer}.attn.${name}` : `model.layers.${layer}.self_attn.${name}`,
+      part: 'attention' as const,
+      lora: () => `${attentionPrefix(layer)}.${name}`,
+    })),
+    ...block.mlp.map(({ name }) => ({
+      module: gpt2 ? `h.${layer}.mlp.${name}` : `model.layers.${layer}.mlp.${name}`,
+      part: 'mlp' as const,
+      lora: (expert: number) => `${expertPrefix(layer, expert)}.${name}`,
+    })),
+  ]
+  return Array.from({ length: model.layers }, (_, layer) => one(layer)).flat()
+}
+
 /**
  * LoRA on every linear of attention and, per expert, on every linear of the MLP; a router per layer (paper, section 3
  * and appendix B). A is stored `[in, r]`, B `[r, out]`, the router `[C, n]`.

@@ -167,28 +167,47 @@ function parse(source: Source, path: string): SafetensorsFile {
 export function writeSafetensors(
   arrays: readonly NamedArray[],
   metadata: Readonly<Record<string, string>> = {},
-  dtype: 'F32' | 'F16' = 'F32',
+  dtype: WrittenType = 'F32',
 ): Uint8Array {
-  const { bytes: width } = TYPES[dtype]
+  const pieces = [...safetensorsPieces(arrays, arrays, metadata, dtype)]
+  const file = new Uint8Array(pieces.reduce((sum, { byteLength }) => sum + byteLength, 0))
+  let at = 0
+  for (const piece of pieces) {
+    file.set(piece, at)
+    at += piece.byteLength
+  }
+  return file
+}
+
+type WrittenType = 'F32' | 'F16'
+
+/**
+ * The same file piece by piece, so that a model never has to be in memory as a whole.
+ * @param declared - of all arrays, in the order in which they come
+ */
+export function* safetensorsPieces(
+  declared: Iterable<Pick<NamedArray, 'name' | 'shape'>>,
+  arrays: Iterable<NamedArray>,
+  metadata: Readonly<Record<string, string>> = {},
+  dtype: WrittenType = 'F32',
+): Generator<Uint8Array> {
   const header: Record<string, unknown> = { __metadata__: metadata }
   let offset = 0
-  for (const { name, shape, values } of arrays) {
-    header[name] = { dtype, shape, data_offsets: [offset, offset + values.length * width] }
-    offset += values.length * width
+  for (const { name, shape } of declared) {
+    const end = offset + sizeOf(shape) * TYPES[dtype].bytes
+    header[name] = { dtype, shape, data_offsets: [offset, end] }
+    offset = end
   }
   const json = new TextEncoder().encode(JSON.stringify(header))
   const headerBytes = Math.ceil(json.byteLength / ALIGNMENT) * ALIGNMENT
-  const file = new Uint8Array(LENGTH_BYTES + headerBytes + offset)
-  new DataView(file.buffer).setBigUint64(0, BigInt(headerBytes), true)
-  file.fill(0x20, LENGTH_BYTES, LENGTH_BYTES + headerBytes) // the format pads the header with spaces
-  file.set(json, LENGTH_BYTES)
-  let at = LENGTH_BYTES + headerBytes
+  const head = new Uint8Array(LENGTH_BYTES + headerBytes).fill(0x20) // the format pads the header with spaces
+  new DataView(head.buffer).setBigUint64(0, BigInt(headerBytes), true)
+  head.set(json, LENGTH_BYTES)
+  yield head
   for (const { values } of arrays) {
     const stored = dtype === 'F16' ? encodeFloat16(values) : values
-    file.set(new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength), at)
-    at += stored.byteLength
+    yield new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength)
   }
-  return file
 }
 
 /** bfloat16 is the upper half of a float32. */

@@ -17,10 +17,23 @@ const { Tokenizer: InnerTokenizer } = tokenizers as unknown as {
 export interface Tokenizer {
   /** Pieces, special ones included. */
   readonly size: number
+  /** Begins a document, where the model was trained with such a mark: Llama's were, GPT-2 was not. */
+  readonly beginOfText: number | undefined
   /** Ends a document. */
   readonly endOfText: number
   encode(text: string): Int32Array
+  /**
+   * What a model reads before it goes on with a text: the text behind the mark that begins a document. Never empty, for a
+   * model continues something: where there is no such mark, nothing is the end of the document before.
+   */
+  encodeDocument(text: string): Int32Array
   decode(ids: Iterable<number>): string
+}
+
+interface TokenizerConfig {
+  readonly bos_token?: unknown
+  readonly eos_token?: unknown
+  readonly add_bos_token?: unknown
 }
 
 /**
@@ -34,7 +47,7 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const config = (await readJson(configPath).catch((error: unknown) => {
     if (error instanceof ModelError && error.detail.code === 'FILE_UNREADABLE') return {}
     throw error
-  })) as { eos_token?: unknown } | null
+  })) as TokenizerConfig | null
   if (typeof config !== 'object' || config === null)
     throw new ModelError({
       code: 'CONFIG_INVALID',
@@ -50,7 +63,7 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
     const reason = `is not a tokenizer that can be loaded: ${error instanceof Error ? error.message : String(error)}`
     throw new ModelError({ code: 'CONFIG_INVALID', path, field: 'model', reason }, { cause: error })
   }
-  const end = typeof config.eos_token === 'string' ? config.eos_token : '<|endoftext|>'
+  const end = contentOf(config.eos_token) ?? '<|endoftext|>'
   const endOfText = inner.token_to_id(end)
   if (endOfText === undefined) {
     throw new ModelError({
@@ -60,13 +73,36 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
       reason: `lacks the end token "${end}"`,
     })
   }
+  const beginOfText = beginOf(inner, config)
+  const encode = (text: string) => Int32Array.from(inner.encode(text, { add_special_tokens: false }).ids)
   return {
     size: inner.get_vocab().size,
+    beginOfText,
     endOfText,
-    encode: (text) => Int32Array.from(inner.encode(text, { add_special_tokens: false }).ids),
+    encode,
+    encodeDocument(text) {
+      const ids = encode(text)
+      if (beginOfText !== undefined) return Int32Array.of(beginOfText, ...ids)
+      return ids.length === 0 ? Int32Array.of(endOfText) : ids
+    },
     decode: (ids) => {
       const list = [...ids]
       return list.length === 0 ? '' : inner.decode(list, { skip_special_tokens: false })
     },
   }
+}
+
+/** A token as `tokenizer_config.json` names it: by its text, or as an object around that. */
+function contentOf(token: unknown): string | undefined {
+  const text = typeof token === 'object' && token !== null && 'content' in token ? token.content : token
+  return typeof text === 'string' ? text : undefined
+}
+
+/** What the tokenizer's template puts before a text; or what `add_bos_token` asks for, which the library does not know. */
+function beginOf(inner: InnerTokenizer, config: TokenizerConfig): number | undefined {
+  const [first] = inner.encode('a', { add_special_tokens: true }).ids
+  const [plain] = inner.encode('a', { add_special_tokens: false }).ids
+  if (first !== plain) return first
+  const token = config.add_bos_token === true ? contentOf(config.bos_token) : undefined
+  return token === undefined ? undefined : inner.token_to_id(token)
 }

@@ -1,8 +1,10 @@
 import type { BaseModel } from './base.ts'
+import { layoutArrays } from './checkpoint.ts'
 import { type MixtureConfig } from './config.ts'
 import { type Batch, randomBatch, type TokenSet } from './data.ts'
 import type { Engine, Program, Step } from './engine/engine.ts'
-import { type HostArray, sameShape } from './engine/graph.ts'
+import type { HostArray } from './engine/graph.ts'
+import type { Storage } from './engine/storage.ts'
 import { ModelError } from './errors.ts'
 import { evaluate, type Evaluation, rows } from './evaluate.ts'
 import {
@@ -103,18 +105,27 @@ export const BASE_DTYPES: readonly BaseDtype[] = ['auto', 'float32', 'float16', 
 /** A base that is smaller in float32 stays so: there is little to save (8 MB of the shipped one). */
 const SMALL_BASE_BYTES = 100_000_000
 
+/** How each array of a base is kept, by name. */
+export function baseStorage(
+  { config, bits }: Pick<BaseModel, 'config' | 'bits'>,
+  dtype: BaseDtype,
+): Map<string, Storage | undefined> {
+  const { entries, size } = baseLayout(config)
+  const halves = bits === 16 && 4 * size >= SMALL_BASE_BYTES
+  const type = dtype === 'auto' ? (halves ? 'float16' : 'float32') : dtype
+  return new Map(
+    entries.map(({ name, outputs: axis }) => [
+      name,
+      axis === undefined || type === 'float32' ? undefined : type === 'int8' ? { type, axis } : { type },
+    ]),
+  )
+}
+
 /** Puts the base into engine memory, where every step reads the same arrays. */
 export function placeBase(engine: Engine, base: BaseModel, dtype: BaseDtype = 'auto'): void {
-  const { entries, size } = baseLayout(base.config)
-  const halves = base.bits === 16 && 4 * size >= SMALL_BASE_BYTES
-  const type = dtype === 'auto' ? (halves ? 'float16' : 'float32') : dtype
-  const outputs = new Map(entries.map((spec) => [spec.name, spec.outputs]))
-  for (const { name, shape, values } of base.arrays) {
-    const axis = outputs.get(name)
-    const storage =
-      axis === undefined || type === 'float32' ? undefined : type === 'int8' ? { type, axis } : { type }
-    engine.place(baseArray(name), { shape, dtype: 'float32', values }, { storage })
-  }
+  const storage = baseStorage(base, dtype)
+  for (const { name, shape, values } of base.arrays)
+    engine.place(baseArray(name), { shape, dtype: 'float32', values }, { storage: storage.get(name) })
 }
 
 export async function createTrainer(
@@ -251,22 +262,13 @@ export async function createTrainer(
     },
 
     restore(state, path) {
-      const byName = new Map(state.arrays.map((array) => [array.name, array]))
       const found: [string, Float32Array][] = []
-      for (const group of groups) {
-        for (const key of [group.key, ...moments(group.key)]) {
-          const flat = new Float32Array(group.layout.size)
-          for (const { name, shape, values } of namedArrays(group.layout, flat)) {
-            const saved = byName.get(`${key}/${name}`)
-            if (saved === undefined || !sameShape(saved.shape, shape)) {
-              const reason =
-                saved === undefined
-                  ? `array "${key}/${name}" is missing`
-                  : `array "${key}/${name}" has another shape`
-              throw new ModelError({ code: 'CHECKPOINT_INVALID', path, reason })
-            }
-            values.set(saved.values)
-          }
+      for (const { key: group, layout } of groups) {
+        for (const key of [group, ...moments(group)]) {
+          const flat = new Float32Array(layout.size)
+          layoutArrays(layout, state.arrays, { prefix: `${key}/`, path }).forEach(({ values }, i) =>
+            flat.set(values, layout.entries[i]!.offset),
+          )
           found.push([key, flat])
         }
       }

@@ -34,7 +34,7 @@ describe.skipIf(data === undefined)('stories260K, which others trained (needs CO
     const { base, tokenizer } = await converted()
     const targets = tokenizer.encode(STORY)
     expect(tokenizer.decode(targets)).toBe(STORY)
-    const tokens = Int32Array.of(tokenizer.endOfText, ...targets.subarray(0, -1))
+    const tokens = tokenizer.encodeDocument(STORY).subarray(0, -1)
     const engine = await freshEngine('onnx')
     placeBase(engine, base, dtype)
     const shape = { model: base.config, mixture: NO_EXPERTS, layout: trainedLayout(base.config, NO_EXPERTS) }
@@ -49,16 +49,17 @@ describe.skipIf(data === undefined)('stories260K, which others trained (needs CO
     expect(await bitsPerByte(dtype)).toBeCloseTo(0.41, 2)
   })
 
-  it('tells one', async () => {
+  it.each([
+    ['', 'Once upon a time, there was a little girl named Lily. She loved to play outside in the park.'],
+    ['Once upon a time,', ' there was a little girl named Lily. She loved to play outside in the park.'],
+  ])('tells one, after %j', async (prompt, expected) => {
     const { base, tokenizer } = await converted()
     const engine = await freshEngine('onnx')
     placeBase(engine, base)
     const decoder = createDecoder(engine, base.config, NO_EXPERTS)
     const options = { maxTokens: 60, temperature: 0, random: stream(1, 'story') }
     let story = ''
-    for await (const { text } of generate(decoder, tokenizer, '', options)) story += text
-    expect(story).toContain(
-      'Once upon a time, there was a little girl named Lily. She loved to play outside in the park.',
-    )
+    for await (const { text } of generate(decoder, tokenizer, prompt, options)) story += text
+    expect(story.startsWith(expected)).toBe(true)
   })
 })

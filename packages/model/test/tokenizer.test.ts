@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
+import { tokenize } from '../src/data.ts'
+import { createDetokenizer } from '../src/generated-text.ts'
 import { loadTokenizer } from '../src/tokenizer.ts'
 import { folderOf } from './helpers/files.ts'
 import { refusal } from './helpers/refusals.ts'
-import { BASE_EN, baseTokenizer } from './helpers/tokenizers.ts'
+import { BASE_EN, baseTokenizer, llamaDefinition } from './helpers/tokenizers.ts'
 import { fc } from './helpers/properties.ts'
 
 const tokenizer = await baseTokenizer()
@@ -72,6 +74,68 @@ describe('the tokenizer of base-en', () => {
   it('makes English shorter than its bytes', () => {
     const text = 'The quick brown fox jumps over the lazy dog, and then the dog sleeps for a while.'
     expect(tokenizer.encode(text).length).toBeLessThan(text.length / 2.5)
+  })
+})
+
+describe("Llama's tokenizer", () => {
+  const loaded = async (template: boolean, config: object) =>
+    loadTokenizer(
+      await folderOf({
+        'tokenizer.json': JSON.stringify(llamaDefinition(template)),
+        'tokenizer_config.json': JSON.stringify({ eos_token: '</s>', ...config }),
+      }),
+    )
+  const [begin, end] = [1, 2]
+
+  it.each<[string, boolean, object]>([
+    ['its template says', true, {}],
+    ['its config says', false, { bos_token: '<s>', add_bos_token: true }],
+    ['its config says at length', false, { bos_token: { content: '<s>' }, add_bos_token: true }],
+  ])('begins a document where %s so', async (_, template, config) => {
+    const tokenizer = await loaded(template, config)
+    expect(tokenizer).toMatchObject({ beginOfText: begin, endOfText: end })
+    expect([...tokenizer.encodeDocument('a b')]).toEqual([begin, ...tokenizer.encode('a b')])
+    expect([...tokenizer.encodeDocument('')]).toEqual([begin])
+    expect(tokenizer.decode(tokenizer.encode('a b'))).toBe('a b')
+  })
+
+  it.each([{}, { bos_token: '<s>' }, { bos_token: '<s>', add_bos_token: false }])(
+    'begins none where nobody says so: %j',
+    async (config) => {
+      const tokenizer = await loaded(false, config)
+      expect(tokenizer.beginOfText).toBeUndefined()
+      expect(tokenizer.encodeDocument('a b')).toEqual(tokenizer.encode('a b'))
+      expect([...tokenizer.encodeDocument('')]).toEqual([end])
+    },
+  )
+
+  it('takes an end token that its config names at length', async () => {
+    expect((await loaded(true, { eos_token: { content: '</s>' } })).endOfText).toBe(end)
+  })
+
+  it.each([
+    ['two marks', '</s>', (ids: number[][]) => ids.flatMap((one) => [begin, ...one, end])],
+    ['one mark', '<s>', (ids: number[][]) => [begin, ...ids.flatMap((one) => [...one, begin])]],
+  ])('parts documents by %s', async (_, eos_token, expected) => {
+    const tokenizer = await loaded(true, { eos_token })
+    const documents = ['a b', 'bc', 'a'].map((text) => ({ name: '', text }))
+    const { tokens } = tokenize([{ name: '', documents }], tokenizer)
+    expect([...tokens]).toEqual(expected(documents.map(({ text }) => [...tokenizer.encode(text)])))
+  })
+
+  it.each([
+    ['a b', ' a bc'],
+    ['a', ' b a'],
+    ['a', 'bc'],
+    ['', 'a b'],
+  ])('keeps the spaces of what follows %j', async (prompt, text) => {
+    const tokenizer = await loaded(true, {})
+    const whole = [...tokenizer.encode(prompt + text)]
+    const read = prompt === '' ? [] : [...tokenizer.encode(prompt)]
+    expect(whole.slice(0, read.length)).toEqual(read)
+    const detokenizer = createDetokenizer(tokenizer, read)
+    const made = whole.slice(read.length).map((id) => detokenizer.push(id))
+    expect(made.join('')).toBe(text)
   })
 })
 

@@ -1,18 +1,16 @@
-import type { DataSource, EngineName } from '@comigs/model'
+import type { BaseDtype, DataSource, EngineName } from '@comigs/model'
 import { type Manifest, manifestHash, ProtocolError, requireSameManifest } from '@comigs/protocol'
 import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import type { Multiaddr } from '@multiformats/multiaddr'
-import { stat } from 'node:fs/promises'
-import { constrainedMemory } from 'node:process'
-import { freemem, networkInterfaces } from 'node:os'
-import { join } from 'node:path'
+import { networkInterfaces } from 'node:os'
 import { DEFAULT_BASE, findBase } from './base-folder.ts'
 import { exitCodeOf, isCoded, NodeError } from './errors.ts'
 import { parseAddress, peerOf } from './host/addresses.ts'
 import { type Admission, readAdmission } from './host/admission.ts'
 import { knock, type Visit } from './host/knock.ts'
-import { requireFit } from './new-manifest.ts'
+import { checkMemory } from './memory.ts'
+import { LORA, requireFit } from './new-manifest.ts'
 import { openStateDirectory } from './state/state-directory.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
 
@@ -24,6 +22,9 @@ export interface DoctorConfig {
   readonly psk: string | undefined
   readonly allow: readonly string[] | undefined
   readonly base: string | undefined
+  readonly baseDtype: BaseDtype
+  readonly experts: number
+  readonly batch: number
   readonly context: number
   readonly engine: EngineName | 'auto'
   readonly threads: number
@@ -129,7 +130,11 @@ export async function* examine(config: DoctorConfig): AsyncGenerator<Finding> {
     })
     yield bases[0] === undefined
       ? { check: 'memory', status: 'skipped', found: 'depends on the base' }
-      : await checked('memory', () => compareMemory(bases[0]!))
+      : await checked('memory', async () => {
+          const { experts } = config
+          const mixture = { experts, ...(manifest?.lora ?? LORA), routing: 'router' as const }
+          return checkMemory(training, bases[0]!, { ...config, mixture })
+        })
   } finally {
     await worker.stop()
   }
@@ -168,8 +173,11 @@ async function readIdentity(config: DoctorConfig) {
   }
 }
 
-async function findEngine(training: Training, { engine, threads, base }: DoctorConfig): Promise<Good> {
-  const loaded = await training.load({ engine, threads, base: base ?? DEFAULT_BASE, baseDtype: 'auto' })
+async function findEngine(
+  training: Training,
+  { engine, threads, base, baseDtype }: DoctorConfig,
+): Promise<Good> {
+  const loaded = await training.load({ engine, threads, base: base ?? DEFAULT_BASE, baseDtype })
   const found = `${loaded.engine}: ${loaded.device} (${loaded.reason})`
   if (loaded.engine === 'onnx' || engine !== 'auto') return { found }
   return {
@@ -272,25 +280,4 @@ function hostOf(address: Multiaddr): string | undefined {
   } catch {
     return undefined
   }
-}
-
-/** Measured at the demo's shape: about 400 MB with a base of 4 million weights; each weight further costs a few copies. */
-const PROCESS_BYTES = 400e6
-const BYTES_PER_BASE_BYTE = 5
-
-async function compareMemory(base: string): Promise<Good> {
-  const { size } = await stat(join(base, 'model.safetensors'))
-  const needed = PROCESS_BYTES + BYTES_PER_BASE_BYTE * size
-  const available = Math.min(freemem(), limit())
-  const megabytes = (bytes: number) => `${Math.round(bytes / 1e6)} MB`
-  const found = `${megabytes(available)} free, about ${megabytes(needed)} needed`
-  return available >= needed
-    ? { found }
-    : { found, advice: 'close something, or use a smaller --batch, --context or base' }
-}
-
-/** A container's limit; without one it is 0 or larger than any machine. */
-function limit(): number {
-  const bytes = constrainedMemory()
-  return bytes > 0 ? bytes : Infinity
 }

@@ -53,6 +53,14 @@ export type PeerEvent =
       readonly federation: string
       readonly isNew: boolean
     }
+  /** Bytes that training needs and that this machine has free; what to change where it does not fit. */
+  | {
+      readonly event: 'memory'
+      readonly needed: number
+      readonly available: number
+      readonly found: string
+      readonly advice?: string
+    }
   | { readonly event: 'data'; readonly tokens: Readonly<Record<SplitName, number>> }
   | { readonly event: 'start'; readonly round: number }
   | {

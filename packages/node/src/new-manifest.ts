@@ -20,6 +20,9 @@ export interface NewFederation {
 
 const RATE = 2e-3
 
+/** Of a federation that nobody described otherwise. */
+export const LORA: Manifest['lora'] = { rank: 8, alpha: 16 }
+
 /** A federation without an end has no cosine: the rate stays until validation stops to improve. */
 export const OPEN_ENDED: Manifest['schedule'] = { kind: 'constant', rate: RATE, warmupSteps: 20 }
 
@@ -28,7 +31,7 @@ export const forRounds = (rounds: number): Manifest['schedule'] => ({ kind: 'cos
 /** Describes a federation on the base in a folder. */
 export async function newManifest(baseFolder: string, federation: NewFederation): Promise<Manifest> {
   const { name, seed, schedule, codec, robust } = federation
-  const lora = { rank: 8, alpha: 16 }
+  const lora = LORA
   return parseManifest({
     comigs: PROTOCOL_VERSION,
     name,

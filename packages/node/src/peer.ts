@@ -31,9 +31,17 @@ import { createDialer } from './host/dialer.ts'
 import { createHost, type Host } from './host/host.ts'
 import { fetchManifest, type Knocker } from './host/knock.ts'
 import { type HttpServer, startHttp } from './http/server.ts'
+import { checkMemory } from './memory.ts'
 import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
-import { type NewFederation, newManifest, OPEN_ENDED, readManifest, requireFit } from './new-manifest.ts'
+import {
+  LORA,
+  type NewFederation,
+  newManifest,
+  OPEN_ENDED,
+  readManifest,
+  requireFit,
+} from './new-manifest.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
@@ -116,6 +124,8 @@ export async function runPeer(
     const admission = await readAdmission(config)
     const found = await findManifest(config, state, { key, admission })
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
+    const mixture = mixtureOf(found?.lora ?? LORA, config.experts)
+    emit({ event: 'memory', ...(await checkMemory(training, base, { ...config, mixture })) })
     const { threads, baseDtype } = config
     const loaded = await training.load({ engine: config.engine, threads, base, baseDtype })
     const { engine, device, reason } = loaded
@@ -607,6 +617,7 @@ function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
     case 'consensus':
       status.consensus = { neighbours: event.neighbours, consensusDistance: event.consensusDistance }
       break
+    case 'memory':
     case 'start':
     case 'joined':
     case 'refused':

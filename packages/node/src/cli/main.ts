@@ -9,6 +9,7 @@ import { addConfigCommand } from './config-command.ts'
 import { applyConfigFile } from './config-file.ts'
 import { addDataCommand } from './data-command.ts'
 import { addDoctorCommand } from './doctor-command.ts'
+import { addExportCommands } from './export-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
 import { addManifestCommands } from './manifest-command.ts'
 import { addPeerCommand } from './peer-command.ts'
@@ -35,6 +36,7 @@ addDoctorCommand(program)
 addGenerateCommand(program)
 addChatCommand(program)
 addServeCommand(program)
+addExportCommands(program)
 addPretrainCommand(program)
 addTrustCommands(program)
 addDataCommand(program)

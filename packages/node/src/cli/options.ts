@@ -61,6 +61,10 @@ export const shared = {
     )
       .choices(['auto', 'float32', 'float16', 'int8'])
       .default('auto'),
+  experts: () =>
+    option('--experts <n>', 'experts of this peer, the generalist included')
+      .argParser(wholeNumber(1))
+      .default(2),
   state: () => option('--state <folder>', 'where key, checkpoint and copies are kept').default('.comigs'),
   batch: () => option('--batch <n>', 'sequences in a batch').argParser(wholeNumber(1)).default(8),
   context: () => option('--context <n>', 'tokens of a sequence').argParser(wholeNumber(8)).default(128),

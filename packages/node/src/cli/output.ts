@@ -19,7 +19,7 @@ export function createLog(level: string, file?: string): Logger {
     const lines = destination({ dest: file, append: true, mkdir: true, sync: true })
     streams.push({ level: level === 'debug' ? 'debug' : 'info', stream: lines })
   }
-  return pino({ base: undefined, level: streams.length === 0 ? 'silent' : 'debug' }, multistream(streams))
+  return pino({ base: null, level: streams.length === 0 ? 'silent' : 'debug' }, multistream(streams))
 }
 
 export function printJson(value: unknown): void {
@@ -91,6 +91,10 @@ function describe(event: PeerEvent): string[] {
       return [
         `federation  ${event.name} ${pc.dim(event.federation.slice(0, 16))}${event.isNew ? ' (new)' : ''}`,
       ]
+    case 'memory':
+      return event.advice === undefined
+        ? []
+        : [pc.yellow(`memory      ${event.found}`), pc.yellow(`            ${event.advice}`)]
     case 'data': {
       const { train, valid, test } = event.tokens
       return [

@@ -46,11 +46,7 @@ export function addPeerOptions(command: Command): void {
     .addOption(shared.state())
     .addOption(shared.base())
     .addOption(shared.baseDtype())
-    .addOption(
-      option('--experts <n>', 'experts of this peer, the generalist included')
-        .argParser(wholeNumber(1))
-        .default(2),
-    )
+    .addOption(shared.experts())
     .addOption(shared.batch())
     .addOption(shared.context())
     .addOption(shared.rounds())

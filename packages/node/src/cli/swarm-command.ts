@@ -144,6 +144,8 @@ function eventLine(event: PeerEvent): string | undefined {
   switch (event.event) {
     case 'engine':
       return `engine ${event.engine}: ${event.device}`
+    case 'memory':
+      return event.advice === undefined ? undefined : pc.yellow(`memory: ${event.found}`)
     case 'listening':
       return `process ${event.pid}, ${event.addresses[0] ?? 'not listening'}`
     case 'base':

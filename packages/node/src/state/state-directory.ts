@@ -25,8 +25,6 @@ export interface StateDirectory extends ReadableState {
   saveOwnState(state: OwnState): Promise<void>
   knownPeers(): Promise<KnownPeers>
   saveKnownPeers(peers: KnownPeers): Promise<void>
-  /** Rounds whose update left this machine under differential privacy. */
-  releases(): Promise<number>
   saveReleases(count: number): Promise<void>
   /** Lets another process use the folder. */
   release(): Promise<void>
@@ -37,6 +35,8 @@ export interface ReadableState {
   manifest(): Promise<Manifest | undefined>
   /** Newest first; the second serves when the first is damaged. */
   checkpoints(): Promise<readonly { readonly path: string; readonly bytes: Uint8Array }[]>
+  /** Rounds whose update left this machine under differential privacy. */
+  releases(): Promise<number>
 }
 
 const PRIVATE_FOLDER = 0o700
@@ -108,14 +108,6 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
     },
     saveKnownPeers: (peers) => write('peers.json', `${JSON.stringify(peers, null, 2)}\n`),
 
-    async releases() {
-      const stored = await json('privacy.json')
-      if (stored === undefined) return 0
-      const parsed = z.strictObject({ releases: z.number().int().nonnegative() }).safeParse(stored)
-      // Not 0: nobody may believe that nothing was spent.
-      if (!parsed.success) throw unusable(at('privacy.json'), 'it does not say how many rounds were told')
-      return parsed.data.releases
-    },
     saveReleases: (releases) => write('privacy.json', `${JSON.stringify({ releases })}\n`),
 
     release: () => rm(at('pid'), { force: true }),
@@ -124,8 +116,8 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
 
 /** The folder of a peer that may be running: nothing is locked, made or written. */
 export function readStateDirectory(folder: string): ReadableState {
-  const { manifest, checkpoints } = reader(folder)
-  return { manifest, checkpoints }
+  const { manifest, checkpoints, releases } = reader(folder)
+  return { manifest, checkpoints, releases }
 }
 
 function reader(folder: string) {
@@ -161,6 +153,14 @@ function reader(folder: string) {
         if (bytes !== undefined) found.push({ path: at(name), bytes })
       }
       return found
+    },
+    async releases() {
+      const stored = await json('privacy.json')
+      if (stored === undefined) return 0
+      const parsed = z.strictObject({ releases: z.number().int().nonnegative() }).safeParse(stored)
+      // Not 0: nobody may believe that nothing was spent.
+      if (!parsed.success) throw unusable(at('privacy.json'), 'it does not say how many rounds were told')
+      return parsed.data.releases
     },
   }
 }

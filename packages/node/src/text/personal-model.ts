@@ -1,6 +1,6 @@
 import { findBase } from '../base-folder.ts'
 import { NodeError } from '../errors.ts'
-import { readStateDirectory } from '../state/state-directory.ts'
+import { type ReadableState, readStateDirectory } from '../state/state-directory.ts'
 import type { LoadOptions, LoadReport } from '../training/training-host.ts'
 import type { Training } from '../training/training-worker.ts'
 import { manifestHash } from '@comigs/protocol'
@@ -26,13 +26,7 @@ export async function loadPersonalModel(
   training: Training,
   { state: folder, base: given, ...options }: PersonalModelOptions,
 ): Promise<PersonalModel> {
-  const state = readStateDirectory(folder)
-  const manifest = await state.manifest()
-  const checkpoints = await state.checkpoints()
-  if (manifest === undefined || checkpoints.length === 0) {
-    const reason = 'no peer has trained here yet'
-    throw new NodeError({ code: 'STATE_UNUSABLE', path: folder, reason })
-  }
+  const { manifest, checkpoints } = await readTrained(readStateDirectory(folder), folder)
   const base = await findBase(manifest.base, given)
   const loaded = await training.load({ ...options, base })
   let failure: unknown
@@ -57,4 +51,12 @@ export async function loadPersonalModel(
     }
   }
   throw failure as Error
+}
+
+/** @throws NodeError `STATE_UNUSABLE` when there is nothing yet */
+export async function readTrained(state: ReadableState, folder: string) {
+  const manifest = await state.manifest()
+  const checkpoints = await state.checkpoints()
+  if (manifest !== undefined && checkpoints.length > 0) return { manifest, checkpoints }
+  throw new NodeError({ code: 'STATE_UNUSABLE', path: folder, reason: 'no peer has trained here yet' })
 }

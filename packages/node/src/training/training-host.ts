@@ -7,6 +7,8 @@ import type {
   EngineName,
   Evaluation,
   GeneratedToken,
+  MemoryEstimate,
+  MemoryPlan,
   MixtureConfig,
   ModelConfig,
   PhaseResult,
@@ -18,13 +20,16 @@ import {
   createTrainer,
   decodeCheckpoint,
   encodeCheckpoint,
+  estimateMemory,
   evaluate,
   evaluationStep,
+  fittingPlan,
   generate,
   initialShared,
   loadBase,
   loadTokenizer,
   NO_EXPERTS,
+  openBase,
   placeBase,
   readSplits,
   requireSequence,
@@ -56,6 +61,12 @@ export interface LoadReport {
   readonly reason: string
   readonly model: ModelConfig
   readonly hashes: BaseHashes
+}
+
+export interface MemoryReport {
+  readonly estimate: MemoryEstimate
+  /** Undefined when nothing fits. */
+  readonly fitting: MemoryPlan | undefined
 }
 
 export interface PrepareOptions {
@@ -114,6 +125,16 @@ export class TrainingHost {
     placeBase(engine, this.#base, options.baseDtype)
     const { config: model, hashes } = this.#base
     return { engine: engine.name, device: engine.device, reason, model, hashes }
+  }
+
+  /**
+   * What training will take, and, where that is more than there is, the nearest plan that fits. Can be asked before all
+   * else: of the base only the headers are read.
+   */
+  async estimateMemory(folder: string, plan: MemoryPlan, available: number): Promise<MemoryReport> {
+    const base = await openBase(folder)
+    const estimate = estimateMemory(base, plan)
+    return { estimate, fitting: estimate.total <= available ? plan : fittingPlan(base, plan, available) }
   }
 
   /** Reads and tokenises the user's text. @returns tokens by split */
@@ -202,8 +223,9 @@ export class TrainingHost {
     return { ...decodeCheckpoint(bytes, path).extra }
   }
 
+  /** Of a prompt, with the mark that begins it. */
   countTokens(text: string): number {
-    return this.#tokenizer.encode(text).length
+    return this.#tokenizer.encodeDocument(text).length
   }
 
   /**

@@ -248,12 +248,16 @@ function narrowProduct(
 const HEAD_CHUNK_ELEMENTS = 1 << 21
 const HEAD_CHUNK_ROWS = 128
 
+/** Rows of a chunk, of N by a vocabulary of V. */
+export const headChunk = (N: number, V: number): number =>
+  Math.min(N, Math.max(HEAD_CHUNK_ROWS, Math.floor(HEAD_CHUNK_ELEMENTS / V)))
+
 function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
   const [N] = c.value('x').shape as [number, number]
   const [V] = c.value('w').shape as [number, number]
   const gradX = c.used[1] === true
   const gradW = c.used[2] === true
-  const rows = Math.min(N, Math.max(HEAD_CHUNK_ROWS, Math.floor(HEAD_CHUNK_ELEMENTS / V)))
+  const rows = headChunk(N, V)
   const chunks = Math.ceil(N / rows)
   const column = (name: string) => onnx.op('Unsqueeze', [name, onnx.ints([1])])
   const weights = column(c.name('weights')) // [N, 1]
