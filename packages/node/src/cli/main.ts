@@ -9,6 +9,7 @@ import { addConfigCommand } from './config-command.ts'
 import { applyConfigFile } from './config-file.ts'
 import { addDataCommand } from './data-command.ts'
 import { addDoctorCommand } from './doctor-command.ts'
+import { addExperimentCommand } from './experiment-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
 import { addManifestCommands } from './manifest-command.ts'
 import { addPeerCommand } from './peer-command.ts'
@@ -36,6 +37,7 @@ addGenerateCommand(program)
 addChatCommand(program)
 addServeCommand(program)
 addPretrainCommand(program)
+addExperimentCommand(program)
 addTrustCommands(program)
 addDataCommand(program)
 addConfigCommand(program)
