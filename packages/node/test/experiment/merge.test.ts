@@ -36,8 +36,8 @@ describe('average', () => {
 describe('gossip', () => {
   it.each([
     ['gossip-float32', 1e-6, 4 * SIZE],
-    ['gossip-int8', 0.02, 1.1 * SIZE],
-    ['gossip-int4', 0.3, 0.6 * SIZE],
+    ['gossip-int8', 0.05, 1.1 * SIZE],
+    ['gossip-int4', 0.8, 0.6 * SIZE],
   ])('%s is the average to %d, in at most %d bytes', async (name, absolute, most) => {
     const merged = await mergeOf(name)(input())
     for (const vector of merged.vectors) expectClose(vector, exact, { absolute })
