@@ -2,27 +2,21 @@
 import * as Plot from '@observablehq/plot'
 import { parseHTML } from 'linkedom'
 
-interface Titled {
-  readonly title: string
-  /** Label of the axis. */
-  readonly y: string
-}
-
 /** A line for each series, named at its end. */
 export function linePlot(plot: {
   readonly title: string
+  /** Label of the axis. */
   readonly x: string
-  readonly y: string
   readonly logarithmic: boolean
   readonly points: readonly { readonly x: number; readonly y: number; readonly series: string }[]
 }): string {
   const { points } = plot
   const line = { x: 'x', y: 'y', z: 'series', stroke: 'series' }
-  return draw(plot, {
+  return draw(plot.title, {
     marginRight: 150,
     x: { label: plot.x, ticks: [...new Set(points.map(({ x }) => x))], tickFormat: String },
     y: {
-      label: plot.y,
+      label: null,
       grid: true,
       nice: true,
       ...(plot.logarithmic ? { type: 'log' } : { domain: [0, 1] }),
@@ -40,15 +34,14 @@ export function linePlot(plot: {
 /** Bars side by side in groups, coloured by series. */
 export function barPlot(plot: {
   readonly title: string
-  readonly y: string
   readonly bars: readonly { readonly group: string; readonly series: string; readonly value: number }[]
 }): string {
   const series = [...new Set(plot.bars.map((bar) => bar.series))]
-  return draw(plot, {
+  return draw(plot.title, {
     marginBottom: 110,
     x: { axis: null, domain: series },
     fx: { label: null, axis: 'top' },
-    y: { label: plot.y, grid: true, nice: true },
+    y: { label: null, grid: true, nice: true },
     color: { domain: series },
     marks: [
       Plot.barY(plot.bars, { fx: 'group', x: 'series', y: 'value', fill: 'series' }),
@@ -61,30 +54,34 @@ export function barPlot(plot: {
 /** What we use of an element; this package is compiled without the types of a browser. */
 interface Element {
   setAttribute(name: string, value: string): void
+  append(child: Element): void
+  textContent: string
   readonly outerHTML: string
 }
 
-function draw({ title }: Titled, { marks = [], ...options }: Plot.PlotOptions): string {
+interface Document {
+  createElementNS(namespace: string, name: string): Element
+}
+
+/** The title is set here: a mark of Plot would stand in every facet. */
+function draw(title: string, options: Plot.PlotOptions): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>') as unknown as {
-    document: never
+    document: Document
   }
-  const heading = Plot.text([title], {
-    frameAnchor: 'top-left',
-    dx: -57,
-    dy: -54,
-    fontWeight: 'bold',
-    fontSize: 13,
-  })
   const svg = Plot.plot({
-    document,
+    document: document as never,
     width: 720,
     height: 380,
-    marginTop: 58,
+    marginTop: 50,
     marginLeft: 60,
     style: { background: 'white' },
     ...options,
-    marks: [...marks, heading],
   }) as unknown as Element
   svg.setAttribute('xmlns', 'http://www.w3.org/2000/svg')
+  const heading = document.createElementNS('http://www.w3.org/2000/svg', 'text')
+  const attributes = { x: '4', y: '18', 'font-weight': 'bold', 'font-size': '13', fill: 'currentColor' }
+  for (const [name, value] of Object.entries(attributes)) heading.setAttribute(name, value)
+  heading.textContent = title
+  svg.append(heading)
   return `${svg.outerHTML}\n`
 }

@@ -98,13 +98,11 @@ function plots(all: readonly Section[]): Record<string, string> {
     files[`rounds-${slug}.svg`] = linePlot({
       title: `${name}: validation perplexity`,
       x: 'round',
-      y: 'perplexity',
       logarithmic: true,
       points: rows.flatMap(({ strategy, runs }) => curve(runs, (point) => point[target], strategy)),
     })
     files[`users-${slug}.svg`] = barPlot({
       title: `${name}: test perplexity of each user`,
-      y: 'perplexity',
       bars: rows.flatMap(({ strategy, runs }) =>
         runs[0]!.users.map((user, i) => ({
           group: user.name,
@@ -117,9 +115,8 @@ function plots(all: readonly Section[]): Record<string, string> {
       const layers = runs[0]!.curve.at(-1)?.generalistShare.length ?? 0
       if (layers === 0) continue
       files[`router-${slug}-${strategy}.svg`] = linePlot({
-        title: `${name}, ${strategy}: what routers give expert 0`,
+        title: `${name}, ${strategy}: mean score that routers give expert 0`,
         x: 'round',
-        y: 'mean score',
         logarithmic: false,
         points: Array.from({ length: layers }, (_, layer) =>
           curve(runs, (point) => point.generalistShare[layer]!, `layer ${layer + 1}`),

@@ -1,4 +1,5 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { baseLayout, hubConfig, namedArrays, stream, writeSafetensors } from '@comigs/model'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -19,6 +20,7 @@ const sentence = (user: string, i: number) =>
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'comigs-experiment-'))
+  await writeTinyBase(join(folder, 'base'))
   await mkdir(join(folder, 'animals'))
   for (const user of ['fox', 'owl']) {
     for (const split of ['train', 'valid', 'test']) {
@@ -29,6 +31,20 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true }))
 
+/** The shipped tokenizer with a model that takes no time. */
+async function writeTinyBase(path: string): Promise<void> {
+  const shape = { vocabSize: 4096, positions: 32, width: 8, layers: 1, heads: 1, hidden: 16 }
+  const model = { architecture: 'gpt2', epsilon: 1e-5, ...shape } as const
+  const layout = baseLayout(model)
+  const random = stream(1, 'tiny base')
+  const values = Float32Array.from({ length: layout.size }, () => random.float() - 0.5)
+  await mkdir(path)
+  await writeFile(join(path, 'model.safetensors'), writeSafetensors(namedArrays(layout, values), {}))
+  await writeFile(join(path, 'config.json'), JSON.stringify(hubConfig(model)))
+  for (const file of ['tokenizer.json', 'tokenizer_config.json'])
+    await copyFile(join(DEFAULT_BASE, file), join(path, file))
+}
+
 const config = (out: string, overrides: Partial<ExperimentConfig> = {}): ExperimentConfig => ({
   settings: [{ name: 'animals', folder: join(folder, 'animals'), target: 'mixture' }],
   strategies: strategiesNamed(['comigs-1g1s', 'fedavg']),
@@ -36,7 +52,7 @@ const config = (out: string, overrides: Partial<ExperimentConfig> = {}): Experim
   rounds: 2,
   batch: 1,
   context: 16,
-  base: DEFAULT_BASE,
+  base: join(folder, 'base'),
   engine: 'onnx',
   threads: 1,
   out: join(folder, out),
