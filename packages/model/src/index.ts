@@ -30,6 +30,13 @@ export { type PeftAdapter, peftAdapters } from './export/peft.ts'
 export { type TrainedModel, trainedModel, withOneExpert } from './export/trained-model.ts'
 export { evaluate, type Evaluation } from './evaluate.ts'
 export {
+  createLearner,
+  type Learner,
+  type LearnerOptions,
+  type LearnerPhase,
+  type LearnerState,
+} from './learner.ts'
+export {
   baseLayout,
   type Layout,
   type NamedArray,
@@ -39,8 +46,8 @@ export {
 } from './parameters.ts'
 export { createPretrainer, type Pretrainer, type PretrainOptions } from './pretrain.ts'
 export { readSafetensors, safetensorsPieces, writeSafetensors } from './safetensors.ts'
-export type { Schedule } from './schedule.ts'
-export { evaluationStep, expertStep, routerStep } from './steps.ts'
+export { learningRate, type Schedule } from './schedule.ts'
+export { evaluationStep, EXPERTS, expertStep, NO_EXPERTS, routerStep } from './steps.ts'
 export { loadTokenizer, type Tokenizer } from './tokenizer.ts'
 export {
   createTrainer,
@@ -55,5 +62,4 @@ export {
 export { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 export { createDecoder, type Decoder } from './decoder.ts'
 export { generate, type GeneratedToken, type GenerateOptions } from './generate.ts'
-export { NO_EXPERTS } from './steps.ts'
 export { stream, type RandomStream } from './random.ts'

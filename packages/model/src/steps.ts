@@ -49,26 +49,30 @@ const optimiserInputs: Record<string, TensorSpec> = {
  * One AdamW step on generalist and specialists, on train tokens; the routers are frozen (lower level of the bi-level
  * problem, paper, section 3.3).
  */
-export const expertStep = (shape: StepShape): Step => trainingStep('expert step', shape, EXPERTS)
+export const expertStep = (shape: StepShape): Step => trainingStep('expert step', shape, [EXPERTS])
 
 /** One AdamW step on the routers, on validation tokens; the experts are frozen (upper level). */
-export const routerStep = (shape: StepShape): Step => trainingStep('router step', shape, ROUTER)
+export const routerStep = (shape: StepShape): Step => trainingStep('router step', shape, [ROUTER])
 
-function trainingStep(name: string, shape: StepShape, group: typeof EXPERTS | typeof ROUTER): Step {
+/** One AdamW step on everything at once, as other mixtures of experts are trained (pFedMoE, paper, section 4.2). */
+export const jointStep = (shape: StepShape): Step => trainingStep('joint step', shape, [EXPERTS, ROUTER])
+
+export type TrainedGroup = typeof EXPERTS | typeof ROUTER
+
+function trainingStep(name: string, shape: StepShape, trained: readonly TrainedGroup[]): Step {
   const { layout, model, mixture, batch } = shape
-  const [first, second] = moments(group)
-  const groups = layout.router.size > 0 ? [EXPERTS, ROUTER] : [EXPERTS]
+  const layouts: Record<TrainedGroup, Layout> = { [EXPERTS]: layout.experts, [ROUTER]: layout.router }
+  const groups: TrainedGroup[] = layout.router.size > 0 ? [EXPERTS, ROUTER] : [EXPERTS]
+  const state = trained.flatMap(moments)
   return {
     name,
-    reads: [...baseNames(model), ...groups, first, second],
-    writes: [group, first, second],
+    reads: [...baseNames(model), ...groups, ...state],
+    writes: [...trained, ...state],
     inputs: { ...batchInputs(shape), ...optimiserInputs },
     build: (t) => {
       const pieces: Record<string, tf.Tensor> = {}
-      for (const key of groups)
-        Object.assign(pieces, split(key === EXPERTS ? layout.experts : layout.router, t[key]!))
-      const trainedLayout = group === EXPERTS ? layout.experts : layout.router
-      const names = trainedLayout.entries.map((entry) => entry.name)
+      for (const key of groups) Object.assign(pieces, split(layouts[key], t[key]!))
+      const names = trained.flatMap((key) => layouts[key].entries.map((entry) => entry.name))
       const tokens = t['tokens'] as tf.Tensor1D
       const weights: tf.Tensor1D = tf.fill([tokens.shape[0]], 1 / tokens.shape[0])
       let loss!: tf.Tensor
@@ -93,7 +97,13 @@ function trainingStep(name: string, shape: StepShape, group: typeof EXPERTS | ty
         const balance = tf.mean(tf.stack(out.routed.map((one) => one.balance)))
         return tf.add<tf.Scalar>(entropy, tf.mul(balance, shape.balance))
       })(names.map((key) => pieces[key]!))
-      const updated = update(t, group, flatten(grads))
+      const updated: Record<string, tf.Tensor> = {}
+      let done = 0
+      for (const key of trained) {
+        const { length } = layouts[key].entries
+        Object.assign(updated, update(t, key, flatten(grads.slice(done, done + length))))
+        done += length
+      }
       return { loss: release(loss), ...(scores === undefined ? {} : { scores: release(scores) }), ...updated }
     },
   }

@@ -299,7 +299,7 @@ export function initialShared(layout: TrainedLayout, sharedSeed: number): Float3
   return initialise(layout.experts, sharedSeed).slice(0, layout.sharedSize)
 }
 
-function optimiserInputs(step: number, rate: number, weightDecay: number): Record<string, HostArray> {
+export function optimiserInputs(step: number, rate: number, weightDecay: number): Record<string, HostArray> {
   return {
     learningRate: Float32Array.of(rate),
     correction: Float32Array.of(1 / (1 - ADAMW.beta1 ** (step + 1)), 1 / (1 - ADAMW.beta2 ** (step + 1))),

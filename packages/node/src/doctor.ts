@@ -10,7 +10,8 @@ import { parseAddress, peerOf } from './host/addresses.ts'
 import { type Admission, readAdmission } from './host/admission.ts'
 import { knock, type Visit } from './host/knock.ts'
 import { checkMemory } from './memory.ts'
-import { LORA, requireFit } from './new-manifest.ts'
+import { requireFit } from './new-manifest.ts'
+import { PAPER } from './paper.ts'
 import { openStateDirectory } from './state/state-directory.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
 
@@ -132,7 +133,7 @@ export async function* examine(config: DoctorConfig): AsyncGenerator<Finding> {
       ? { check: 'memory', status: 'skipped', found: 'depends on the base' }
       : await checked('memory', async () => {
           const { experts } = config
-          const mixture = { experts, ...(manifest?.lora ?? LORA), routing: 'router' as const }
+          const mixture = { experts, ...(manifest?.lora ?? PAPER.lora), routing: 'router' as const }
           return checkMemory(training, bases[0]!, { ...config, mixture })
         })
   } finally {

@@ -8,6 +8,7 @@ import {
 } from '@comigs/protocol'
 import { readFile } from 'node:fs/promises'
 import { NodeError } from './errors.ts'
+import { PAPER } from './paper.ts'
 
 /** What the one who starts a federation decides; the rest are the paper's constants (appendix B). */
 export interface NewFederation {
@@ -18,20 +19,19 @@ export interface NewFederation {
   readonly robust: boolean
 }
 
-const RATE = 2e-3
-
-/** Of a federation that nobody described otherwise. */
-export const LORA: Manifest['lora'] = { rank: 8, alpha: 16 }
-
 /** A federation without an end has no cosine: the rate stays until validation stops to improve. */
-export const OPEN_ENDED: Manifest['schedule'] = { kind: 'constant', rate: RATE, warmupSteps: 20 }
+export const OPEN_ENDED: Manifest['schedule'] = { kind: 'constant', rate: PAPER.rate, warmupSteps: 20 }
 
-export const forRounds = (rounds: number): Manifest['schedule'] => ({ kind: 'cosine', rate: RATE, rounds })
+export const forRounds = (rounds: number): Manifest['schedule'] => ({
+  kind: 'cosine',
+  rate: PAPER.rate,
+  rounds,
+})
 
 /** Describes a federation on the base in a folder. */
 export async function newManifest(baseFolder: string, federation: NewFederation): Promise<Manifest> {
   const { name, seed, schedule, codec, robust } = federation
-  const lora = LORA
+  const { lora, localSteps, routerEvery, routerSteps } = PAPER
   return parseManifest({
     comigs: PROTOCOL_VERSION,
     name,
@@ -39,9 +39,9 @@ export async function newManifest(baseFolder: string, federation: NewFederation)
     lora,
     parameters: await sharedParameters(baseFolder, lora),
     seed,
-    localSteps: 10,
-    routerEvery: 30,
-    routerSteps: 10,
+    localSteps,
+    routerEvery,
+    routerSteps,
     schedule,
     codec,
     robust,

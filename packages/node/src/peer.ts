@@ -34,14 +34,8 @@ import { type HttpServer, startHttp } from './http/server.ts'
 import { checkMemory } from './memory.ts'
 import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
-import {
-  LORA,
-  type NewFederation,
-  newManifest,
-  OPEN_ENDED,
-  readManifest,
-  requireFit,
-} from './new-manifest.ts'
+import { type NewFederation, newManifest, OPEN_ENDED, readManifest, requireFit } from './new-manifest.ts'
+import { PAPER } from './paper.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
@@ -124,7 +118,7 @@ export async function runPeer(
     const admission = await readAdmission(config)
     const found = await findManifest(config, state, { key, admission })
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
-    const mixture = mixtureOf(found?.lora ?? LORA, config.experts)
+    const mixture = mixtureOf(found?.lora ?? PAPER.lora, config.experts)
     emit({ event: 'memory', ...(await checkMemory(training, base, { ...config, mixture })) })
     const { threads, baseDtype } = config
     const loaded = await training.load({ engine: config.engine, threads, base, baseDtype })

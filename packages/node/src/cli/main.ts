@@ -9,6 +9,7 @@ import { addConfigCommand } from './config-command.ts'
 import { applyConfigFile } from './config-file.ts'
 import { addDataCommand } from './data-command.ts'
 import { addDoctorCommand } from './doctor-command.ts'
+import { addExperimentCommand } from './experiment-command.ts'
 import { addExportCommands } from './export-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
 import { addManifestCommands } from './manifest-command.ts'
@@ -38,6 +39,7 @@ addChatCommand(program)
 addServeCommand(program)
 addExportCommands(program)
 addPretrainCommand(program)
+addExperimentCommand(program)
 addTrustCommands(program)
 addDataCommand(program)
 addConfigCommand(program)

@@ -44,6 +44,7 @@ import {
   trainedLayout,
 } from '@comigs/model'
 import * as Comlink from 'comlink'
+import { PAPER } from '../paper.ts'
 import { createTurns } from './turns.ts'
 
 export interface LoadOptions {
@@ -91,11 +92,6 @@ export interface GenerateRequest {
   readonly stop?: readonly string[] | undefined
   readonly seed: number
 }
-
-/** Paper, appendix B, and the authors' scripts. */
-const ROUTER_RATE = 2e-3
-const WEIGHT_DECAY = 0.01
-const BALANCE = 0.01
 
 const NO_TEXT: TokenSet = { tokens: new Int32Array(), groups: [] }
 
@@ -155,9 +151,9 @@ export class TrainingHost {
     this.#options = options
     this.#trainer = await createTrainer(this.#engine, this.#base, this.#data, {
       ...options,
-      routerRate: ROUTER_RATE,
-      weightDecay: WEIGHT_DECAY,
-      balance: BALANCE,
+      routerRate: PAPER.routerRate,
+      weightDecay: PAPER.weightDecay,
+      balance: PAPER.balance,
     })
     return transferred(initialShared(this.#trainer.layout, options.sharedSeed))
   }

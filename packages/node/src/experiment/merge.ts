@@ -1,0 +1,35 @@
+import { mean } from '@comigs/protocol'
+
+/** What a round of a synchronous, lossless network has to work with. */
+export interface MergeInput {
+  /** What each user shares, flat, after its local steps. */
+  readonly vectors: readonly Float32Array[]
+  /** What all of them began as. */
+  readonly initial: Float32Array
+  /** The arrays inside such a vector. */
+  readonly entries: readonly { readonly name: string; readonly offset: number; readonly size: number }[]
+  /** What the last round's merge left for this one; empty in the first. */
+  readonly memory: readonly Float32Array[]
+  readonly round: number
+  readonly isLast: boolean
+  readonly seed: number
+  /** Cross entropy of a user on its validation text, were this its shared part; nats per token over a few batches. */
+  validationLoss(user: number, vector: Float32Array): Promise<number>
+}
+
+export interface Merged {
+  /** What each user goes on with. */
+  readonly vectors: readonly Float32Array[]
+  /** Bytes that a user says in this round, once however many hear it. */
+  readonly bytes: number
+  /** @default nothing */
+  readonly memory?: readonly Float32Array[]
+}
+
+export type Merge = (input: MergeInput) => Merged | Promise<Merged>
+
+/** The server of federated averaging: everyone goes on with the mean (McMahan et al. 2016, arXiv 1602.05629). */
+export const average: Merge = ({ vectors }) => {
+  const centre = mean(vectors)
+  return { vectors: vectors.map(() => centre), bytes: centre.byteLength }
+}

@@ -1,0 +1,229 @@
+import { createTrainer, type LearnerState, namedArrays, placeBase, selectEngine } from '@comigs/model'
+import { edgeWeight, mixingIncrement } from '@comigs/protocol'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { expectClose, expectSame } from '../../../model/test/helpers/compare.ts'
+import { tinyBase } from '../../../model/test/helpers/models.ts'
+import { joined } from '../../src/experiment/data.ts'
+import type { FederationState } from '../../src/experiment/federation.ts'
+import { strategiesNamed, STRATEGIES } from '../../src/experiment/strategies.ts'
+import { PAPER } from '../../src/paper.ts'
+import { BATCH, CONTEXT, tinyFederations, USERS } from './tiny.ts'
+
+const federations = await tinyFederations()
+const strategy = (name: string) => strategiesNamed([name])[0]!
+
+/** Every trained array of a user, by name. */
+function arraysOf(name: string, user: number, state: LearnerState): Map<string, Float32Array> {
+  const { layout } = federations.learner(strategy(name).mixture(user), BATCH)
+  const { experts, router } = state.arrays
+  const named = [
+    ...namedArrays(layout.experts, experts!),
+    ...(router === undefined ? [] : namedArrays(layout.router, router)),
+  ]
+  return new Map(named.map(({ name, values }) => [name, values]))
+}
+
+const PARTS = {
+  attention: /\.attn\./,
+  'expert 0 A': /experts\.0\..*lora_A$/,
+  'expert 0 B': /experts\.0\..*lora_B$/,
+  'expert 1': /experts\.1\./,
+  router: /router/,
+}
+type Part = keyof typeof PARTS
+
+/** Which parts hold for every array in them. */
+function parts(
+  name: string,
+  { models }: FederationState,
+  holds: (key: string, user: number, values: Float32Array, ofUser0: Float32Array) => boolean,
+): Part[] {
+  const users = models.map((model, user) => arraysOf(name, user, model))
+  return (Object.keys(PARTS) as Part[]).filter((part) => {
+    const keys = [...users[0]!.keys()].filter((key) => PARTS[part].test(key))
+    return (
+      keys.length > 0 &&
+      keys.every((key) =>
+        users.every((arrays, user) => holds(key, user, arrays.get(key)!, users[0]!.get(key)!)),
+      )
+    )
+  })
+}
+
+const same = (a: Float32Array, b: Float32Array) =>
+  Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength))
+
+const ALL: Part[] = ['attention', 'expert 0 A', 'expert 0 B', 'expert 1', 'router']
+const GENERALIST: Part[] = ['attention', 'expert 0 A', 'expert 0 B']
+const TWO: Part[] = [...GENERALIST, 'expert 1']
+
+/** By the paper's sections 3.1 and 4.2 and the authors' code: what is equal between users after a round, what has moved. */
+const EXPECTED: Record<
+  string,
+  { equal: Part[]; moved: Part[]; withoutRouterPhase: Part[]; routers: number }
+> = {
+  local: { equal: [], moved: TWO, withoutRouterPhase: TWO, routers: 0 },
+  fedavg: { equal: TWO, moved: TWO, withoutRouterPhase: TWO, routers: 0 },
+  pcl: { equal: [], moved: TWO, withoutRouterPhase: TWO, routers: 0 },
+  'local-moe': { equal: [], moved: ALL, withoutRouterPhase: ALL, routers: 30 },
+  'fedavg-moe': { equal: TWO, moved: ALL, withoutRouterPhase: ALL, routers: 30 },
+  pfedmoe: { equal: GENERALIST, moved: ALL, withoutRouterPhase: ALL, routers: 30 },
+  'comigs-2s': { equal: [], moved: ALL, withoutRouterPhase: TWO, routers: 10 },
+  'comigs-2g': { equal: TWO, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
+  'comigs-1g1s': { equal: GENERALIST, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
+  'comigs-momentum': { equal: GENERALIST, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
+  'local-moe-tr': { equal: [], moved: ALL, withoutRouterPhase: TWO, routers: 10 },
+  'fedavg-moe-tr': { equal: TWO, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
+  'comigs-tr': { equal: GENERALIST, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
+  'ffa-lora': {
+    equal: GENERALIST,
+    moved: ['attention', 'expert 0 B'],
+    withoutRouterPhase: ['attention', 'expert 0 B'],
+    routers: 0,
+  },
+  'fedsa-lora': { equal: ['expert 0 A'], moved: GENERALIST, withoutRouterPhase: GENERALIST, routers: 0 },
+}
+
+describe('what a strategy moves and shares', () => {
+  it.each(Object.entries(EXPECTED))('%s', async (name, { equal, moved, withoutRouterPhase, routers }) => {
+    const { states } = await federations.run(strategy(name), { target: 'own' })
+    const last = states.at(-1)!
+    expect(parts(name, last, (_, __, values, ofUser0) => same(values, ofUser0))).toEqual(equal)
+
+    const start = startOf(name)
+    const changed = (key: string, user: number, values: Float32Array) =>
+      !same(values, arraysOf(name, user, start[user]!).get(key)!)
+    expect(parts(name, states[0]!, changed)).toEqual(withoutRouterPhase)
+    expect(parts(name, last, changed)).toEqual(moved)
+    expect(last.models.map(({ expertSteps, routerSteps }) => [expertSteps, routerSteps])).toEqual(
+      USERS.map(() => [30, routers]),
+    )
+  })
+
+  /** The same draw as a federation begins with. */
+  function startOf(name: string): LearnerState[] {
+    const { mixture, shares } = strategy(name)
+    const common = (key: string) => PARTS.attention.test(key) || /experts\.0/.test(key) || shares(key)
+    return USERS.map((_, user) =>
+      federations.learner(mixture(user), BATCH).initial(42_000 + user, 42_000, common),
+    )
+  }
+})
+
+describe('a federation', () => {
+  it('of comigs-1g1s is what four peers do that mix by the protocol', async () => {
+    const { states } = await federations.run(strategy('comigs-1g1s'))
+    const valid = joined(USERS.map((user) => user.valid))
+    const peers = await Promise.all(
+      USERS.map(async ({ train }, user) => {
+        const { engine } = await selectEngine({ engine: 'onnx' })
+        onTestFinished(() => {
+          engine.dispose()
+        })
+        placeBase(engine, tinyBase())
+        return createTrainer(
+          engine,
+          tinyBase(),
+          { train, valid },
+          {
+            mixture: strategy('comigs-1g1s').mixture(user),
+            batch: BATCH,
+            context: CONTEXT,
+            schedule: { kind: 'cosine', rate: PAPER.rate, steps: 30 },
+            routerRate: PAPER.routerRate,
+            weightDecay: PAPER.weightDecay,
+            balance: PAPER.balance,
+            sharedSeed: 42_000,
+            seed: 42_000 + user,
+          },
+        )
+      }),
+    )
+    for (let round = 1; round <= 3; round++) {
+      for (const peer of peers) await peer.trainExperts(10)
+      const copies = await Promise.all(peers.map((peer) => peer.shared()))
+      for (const [i, peer] of peers.entries()) {
+        const neighbours = copies.flatMap((copy, j) => (j === i ? [] : [{ copy, weight: edgeWeight(3, 3) }]))
+        await peer.addShared(mixingIncrement(copies[i]!, neighbours, 1))
+      }
+    }
+    for (const peer of peers) await peer.trainRouters(10)
+    for (const [user, peer] of peers.entries()) {
+      const arrays = new Map((await peer.save()).arrays.map(({ name, values }) => [name, values]))
+      for (const [name, values] of arraysOf('comigs-1g1s', user, states.at(-1)!.models[user]!)) {
+        const group = name.includes('router') ? 'router' : 'experts'
+        expectClose(values, arrays.get(`${group}/${name}`)!, { relative: 1e-4 }, name)
+      }
+    }
+  })
+
+  it.each(['comigs-1g1s', 'gossip-top-k', 'comigs-momentum', 'pfedmoe', 'ffa-lora', 'centralized'])(
+    'of %s that was stopped goes on as if it had not been',
+    async (name) => {
+      const whole = await federations.run(strategy(name), { rounds: 4 })
+      const stop = new AbortController()
+      const half = await federations.run(strategy(name), {
+        rounds: 4,
+        signal: stop.signal,
+        onRound: (round) => {
+          if (round === 2) stop.abort()
+        },
+      })
+      expect(half.result).toBeUndefined()
+      const rest = await federations.run(strategy(name), { rounds: 4, from: half.states.at(-1) })
+      expect(rest.states.map(({ round }) => round)).toEqual([3, 4])
+      expect(rest.result).toEqual(whole.result)
+      expect(rest.states.at(-1)).toEqual(whole.states.at(-1))
+    },
+  )
+
+  it("measures each user on its own text and on everyone's", async () => {
+    const { result } = await federations.run(strategy('local'))
+    expect(result!.users.map(({ name }) => name)).toEqual(['a', 'b', 'c', 'd'])
+    const { states } = await federations.run(strategy('local'))
+    const learner = federations.learner(strategy('local').mixture(1), BATCH)
+    const alone = await learner.evaluate(states.at(-1)!.models[1]!, USERS[1]!.test)
+    expect(result!.users[1]!.own).toBeCloseTo(alone.perplexity, 3)
+    const mixed = await learner.evaluate(states.at(-1)!.models[1]!, joined(USERS.map(({ test }) => test)))
+    expect(result!.users[1]!.mixture).toBeCloseTo(mixed.perplexity, 3)
+  })
+
+  it('lets routers learn from the target, and from nothing else of the others', async () => {
+    const own = await federations.run(strategy('comigs-1g1s'), { target: 'own' })
+    const mixture = await federations.run(strategy('comigs-1g1s'), { target: 'mixture' })
+    expectSame(
+      own.states.at(-1)!.models[0]!.arrays['experts']!,
+      mixture.states.at(-1)!.models[0]!.arrays['experts']!,
+    )
+    expect(own.states.at(-1)!.models[0]!.arrays['router']).not.toEqual(
+      mixture.states.at(-1)!.models[0]!.arrays['router'],
+    )
+  })
+
+  it("of one pooled model takes batches of everyone's text", async () => {
+    const { states, result } = await federations.run(strategy('centralized'))
+    expect(states.at(-1)!.models).toHaveLength(1)
+    expect(new Set(result!.users.map(({ mixture }) => mixture)).size).toBe(1)
+    expect(new Set(result!.users.map(({ own }) => own)).size).toBe(4)
+  })
+
+  it('of the base alone is the base', async () => {
+    const { states, result } = await federations.run(strategy('pretrained'))
+    expect(states).toEqual([])
+    const start = await federations.run(strategy('comigs-1g1s'), { rounds: 0 })
+    for (const [i, { mixture }] of result!.users.entries())
+      expect(mixture).toBeCloseTo(start.result!.users[i]!.mixture, 3)
+  })
+
+  it('gives users as many experts as their strategy says', async () => {
+    const { states } = await federations.run(strategy('comigs-1gxs'))
+    const router = states.at(-1)!.models.map(({ arrays }) => arrays['router']!.length)
+    expect(router).toEqual([2, 2, 4, 4].map((experts) => experts * 16 * 2))
+  })
+})
+
+it('names every strategy once', () => {
+  const names = STRATEGIES.map(({ name }) => name)
+  expect(new Set(names).size).toBe(names.length)
+  expect(() => strategiesNamed(['comigs'])).toThrow(/comigs-1g1s/)
+})
