@@ -4,7 +4,8 @@ import { CODECS } from '../src/codec/codec.ts'
 import { type Holdings, PROTOCOLS } from '../src/exchange.ts'
 import { LIMITS } from '../src/limits.ts'
 import { PayloadAnswer, Status } from '../src/pb/messages.ts'
-import { announcementOf, copyBytes, copyHash, forge, sha256 } from './support/federation.ts'
+import { payloadOf } from '../src/payload.ts'
+import { announcementOf, copyBytes, copyHash, forge } from './support/federation.ts'
 import { andThenSilence, answerWith, frame } from './support/hostile.ts'
 import { randomVector, seeded } from './support/random.ts'
 import { hashSigner } from './support/signers.ts'
@@ -40,13 +41,15 @@ async function hears(world: World, peer: Peer, author: Peer): Promise<void> {
 
 /** A peer with an honest wire that announces what it likes. */
 async function forger(world: World, name: string, payload: Uint8Array, serving: Partial<Holdings> = {}) {
-  const peer = await startPeer(world, name, { serving: () => ({ payload: () => payload, ...serving }) })
+  const peer = await startPeer(world, name, {
+    serving: () => ({ payload: () => payloadOf(payload), ...serving }),
+  })
   const announce = async (
     fields: { sequence?: number; copyHash?: Uint8Array; payloadHash?: Uint8Array } = {},
   ) => {
     const announcement = announcementOf(world.manifest, name, {
       length: payload.byteLength,
-      payloadHash: sha256(payload),
+      payloadHash: payloadOf(payload).hash,
       ...fields,
     })
     const forged = await forge(announcement, hashSigner(name))
@@ -95,7 +98,8 @@ describe('a follower', () => {
     // ... and follows by deltas from there.
     await tell(alice, x(4), 4)
     expect(copyAt(bob, 'alice')).toBe(told(alice, 3))
-    expect(bob.gossip.holdings.payload(sha256(alice.states[3]!.payload))).toEqual(alice.states[3]!.payload)
+    const last = payloadOf(alice.states[3]!.payload)
+    expect(bob.gossip.holdings.payload(last.hash)).toEqual(last)
   })
 
   it('heals a copy that the delta does not fit: the full copy that an epoch began with was not heard', async () => {
@@ -116,17 +120,19 @@ describe('a follower', () => {
     const { peer, announce } = await forger(world, 'mallory', copyBytes(x(1)))
     const bob = await startPeer(world, 'bob')
     await meet(world, peer, bob)
-    await announce({ payloadHash: sha256(copyBytes(x(2))) })
+    await announce({ payloadHash: payloadOf(copyBytes(x(2))).hash })
     expect(bob.refusals).toEqual([{ reason: 'hash', peer: 'mallory' }])
     expect(copyAt(bob, 'mallory')).toBeUndefined()
   })
 
   it('keeps what it has when an author serves another length than it announced', async () => {
     const world = createWorld()
-    const short = copyBytes(x(1)).subarray(4)
-    const { peer, announce } = await forger(world, 'mallory', copyBytes(x(1)), { payload: () => short })
+    const { peer, announce } = await forger(world, 'mallory', copyBytes(x(1)))
     const bob = await startPeer(world, 'bob')
     await meet(world, peer, bob)
+    const { proof } = payloadOf(copyBytes(x(1)))
+    const header = PayloadAnswer.encode({ status: Status.OK, length: 252, proof })
+    await answerWith(world.network, 'mallory', PROTOCOLS.payload, () => [frame(header)])
     await announce()
     expect(bob.refusals).toEqual([{ reason: 'length', peer: 'mallory' }])
   })
@@ -185,9 +191,13 @@ describe('a follower', () => {
     const world = createWorld()
     const [alice, bob] = await pair(world)
     // The header is there, the bytes never come.
-    const header = PayloadAnswer.encode({ status: Status.OK, length: 4 * 64 })
-    await answerWith(world.network, 'alice', PROTOCOLS.payload, () => andThenSilence(frame(header)))
+    world.pubsub.lost = () => true
     await tell(alice, x(1), 1)
+    world.pubsub.lost = () => false
+    const { proof } = payloadOf(alice.states[0]!.payload)
+    const header = PayloadAnswer.encode({ status: Status.OK, length: 4 * 64, proof })
+    await answerWith(world.network, 'alice', PROTOCOLS.payload, () => andThenSilence(frame(header)))
+    await world.pubsub.judge(world.topic, alice.states[0]!.announcement, 'alice', 'bob')
     await world.clock.advance(LIMITS.progressTimeoutMs - 1)
     expect(bob.refusals).toEqual([])
     await world.clock.advance(LIMITS.progressTimeoutMs + 1)
@@ -222,8 +232,8 @@ describe('a follower', () => {
       holdings.copy('alice')!.announcement,
     ])
     expect(holdings.copy('alice')).toEqual(alice.gossip.holdings.copy('alice'))
-    for (const { payload } of [...alice.states, ...bob.states])
-      expect(holdings.payload(sha256(payload))).toEqual(payload)
+    for (const payload of [...alice.states, ...bob.states].map((state) => payloadOf(state.payload)))
+      expect(holdings.payload(payload.hash)).toEqual(payload)
     expect(holdings.payload(new Uint8Array(32))).toBeUndefined()
     expect(holdings.copy('carol')).toBeUndefined()
   })
@@ -342,8 +352,8 @@ describe('a donor that lies about a copy', () => {
     [
       'with somebody else’s copy and announcement',
       'malformed',
-      async ({ bob }) => {
-        await bob.gossip.publish(x(6), 1)
+      async ({ bob, world }) => {
+        await tellWithout(world, ['carol'], bob, [6])
         return bob.gossip.holdings.copy('bob')
       },
     ],
