@@ -139,7 +139,9 @@ async function readAnswer(
     if (at === body.byteLength) return { header, body }
   }
   if (header === undefined) throw malformed('the stream ended before the header')
-  throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected: body.byteLength, actual: at })
+  // It may have stopped, or been killed: no reason to blame it.
+  const reason = `the stream ended after ${at} of ${body.byteLength} bytes`
+  throw new ProtocolError({ code: 'PEER_UNREACHABLE', peer, stage: 'protocol', reason })
 }
 
 /** What it-length-prefixed says about frames that are none. */

@@ -366,7 +366,7 @@ describe('a payload that breaks off', () => {
 
   it('goes on at another peer with what is missing, and no byte comes twice', async () => {
     const { alice, clock, partial, error, asked } = await torn(chunks(0).slice(0, 3))
-    expect(error).toMatchObject({ code: 'PAYLOAD_WRONG_LENGTH', peer: 'bob' })
+    expect(error).toMatchObject({ code: 'PEER_UNREACHABLE', peer: 'bob' })
     expect(partial.verified).toBe(3 * LIMITS.frameBytes)
     alice.traffic.length = 0
     await clock.run(alice.exchange.fetchPayload('carol', partial))

@@ -19,6 +19,7 @@ import {
   Status,
 } from '../src/pb/messages.ts'
 import { payloadOf } from '../src/payload.ts'
+import { Reputation } from '../src/reputation.ts'
 import type { Random } from '../src/wire.ts'
 import { fetchPayload, startParty } from './support/exchanges.ts'
 import { announcementOf, federationBytes, forge, MANIFEST } from './support/federation.ts'
@@ -188,6 +189,7 @@ describe('hostile requests', () => {
     const alice = await startParty(network, clock, 'alice')
     await clock.run(alice.exchange.hello('bob'))
     const wire = network.wire('alice')
+    const reputation = new Reputation(clock)
     let framed = true
     for (const bytes of fuzzed([valid], 7, STREAMS)) {
       const stream = await wire.open('bob', PROTOCOLS[kind])
@@ -196,7 +198,9 @@ describe('hostile requests', () => {
       framed = !framed
       // As fast as bob answers anyone.
       await clock.advance(LIMITS.requestIntervalMs)
+      for (const { peer, reason } of bob.offences.splice(0)) reputation.blame(peer, reason)
     }
+    expect(reputation.isCutOff('alice')).toBe(true)
     expect(clock.sleeping).toBe(0)
     expect((await clock.run(alice.exchange.fetchCopy('bob', 'alice', 100))).bytes).toEqual(BYTES)
     expect(bob.exchange.admitted()).toEqual(['alice'])

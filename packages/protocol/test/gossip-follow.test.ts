@@ -2,9 +2,11 @@ import { describe, expect, it } from 'vitest'
 import { decodeSigned } from '../src/announcement.ts'
 import { CODECS } from '../src/codec/codec.ts'
 import { type Holdings, PROTOCOLS } from '../src/exchange.ts'
+import type { LeftOutReason } from '../src/gossip.ts'
 import { LIMITS } from '../src/limits.ts'
-import { PayloadAnswer, Status } from '../src/pb/messages.ts'
+import { PayloadAnswer, PayloadRequest, Status } from '../src/pb/messages.ts'
 import { payloadOf } from '../src/payload.ts'
+import { reply } from '../src/stream.ts'
 import { announcementOf, copyBytes, copyHash, forge } from './support/federation.ts'
 import { andThenSilence, answerWith, frame } from './support/hostile.ts'
 import { randomVector, seeded } from './support/random.ts'
@@ -396,5 +398,110 @@ describe('a donor that lies about a copy', () => {
   it('with a stale copy that is news to us does not keep us from the newest', async () => {
     const { got, truth } = await carolAsks(({ alice }) => stateOf(alice, 1))
     expect(got).toBe(truth)
+  })
+})
+
+describe('an author that is not mixed with', () => {
+  const nothing = { copy: () => undefined }
+  const finite = copyBytes(x(1))
+  /** Mallory announces a payload and serves another answer than that. */
+  async function lied(
+    world: World,
+    fields: { payloadHash?: Uint8Array },
+    payload = finite,
+    pieces?: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  ): Promise<Peer> {
+    const { peer, announce } = await forger(world, 'author', payload, nothing)
+    const bob = await startPeer(world, 'bob')
+    await meet(world, peer, bob)
+    if (pieces !== undefined) {
+      await answerWith(world.network, 'author', PROTOCOLS.payload, pieces)
+      await answerWith(world.network, 'author', PROTOCOLS.copy, pieces)
+    }
+    await announce(fields)
+    await world.clock.advance(2 * LIMITS.progressTimeoutMs)
+    return bob
+  }
+  const honest = async (world: World) => (await startPeers(world, ['author', 'bob'])) as [Peer, Peer]
+
+  /** How it comes to each; Bob is asked. */
+  const stories: Record<LeftOutReason, (world: World) => Promise<Peer>> = {
+    async stale(world) {
+      const [author, bob] = await honest(world)
+      await tell(author, x(1), 1)
+      for (let round = 0; round < 8; round++) bob.gossip.mix(x(2))
+      return bob
+    },
+    async muted(world) {
+      const [author, bob] = await honest(world)
+      await tell(author, x(1), 1)
+      return bob
+    },
+    async pending(world) {
+      const [author, bob] = await honest(world)
+      world.network.stall('author', 'bob')
+      await tell(author, x(1), 1)
+      return bob
+    },
+    async unreachable(world) {
+      const [author, bob] = await honest(world)
+      await tellWithout(world, ['bob'], author, [1])
+      world.network.cut('author', 'bob')
+      await hears(world, bob, author)
+      return bob
+    },
+    async refused(world) {
+      // They have not been introduced.
+      const author = await startPeer(world, 'author')
+      const bob = await startPeer(world, 'bob')
+      await tell(author, x(1), 1)
+      return bob
+    },
+    timeout: (world) => lied(world, {}, finite, () => andThenSilence()),
+    malformed: (world) => lied(world, {}, finite, () => [frame(Uint8Array.of(0xff))]),
+    hash: (world) => lied(world, { payloadHash: payloadOf(copyBytes(x(2))).hash }, copyBytes(x(2)).fill(7)),
+    length(world) {
+      const { proof } = payloadOf(finite)
+      const header = PayloadAnswer.encode({ status: Status.OK, length: 252, proof })
+      return lied(world, {}, finite, () => [frame(header)])
+    },
+    'non-finite': (world) => lied(world, {}, copyBytes(x(1).fill(NaN))),
+  }
+
+  it.each(Object.entries(stories))('is left out with the reason: %s', async (reason, happens) => {
+    const bob = await happens(createWorld())
+    const muted = new Set(reason === 'muted' ? ['author'] : [])
+    expect(bob.gossip.mix(x(3), muted).leftOut).toEqual([{ peer: 'author', reason }])
+  })
+})
+
+describe('a pull that breaks off', () => {
+  it('goes on at another follower, which sends only what is missing', async () => {
+    const world = createWorld('float32', 400_000)
+    const large = randomVector(400_000, 1)
+    const [alice, bob, carol] = (await startPeers(world, ['alice', 'bob', 'carol'])) as [Peer, Peer, Peer]
+    world.pubsub.lost = (_, to) => to === 'carol'
+    await tell(alice, large, 1)
+    await world.clock.advance(1000)
+    expect(copyAt(bob, 'alice')).toBe(told(alice))
+    world.pubsub.lost = () => false
+    // Alice sends four of seven chunks and dies.
+    const { bytes, proof } = payloadOf(alice.states[0]!.payload)
+    const header = PayloadAnswer.encode({ status: Status.OK, length: bytes.byteLength, proof })
+    const sent = 4 * LIMITS.frameBytes
+    const chunks = [0, 1, 2, 3].map((i) => bytes.subarray(i * LIMITS.frameBytes, (i + 1) * LIMITS.frameBytes))
+    await answerWith(world.network, 'alice', PROTOCOLS.payload, () => [header, ...chunks].map(frame))
+    const asked: number[] = []
+    await world.network.wire('bob').handle(PROTOCOLS.payload, (stream) =>
+      reply(stream, world.clock, LIMITS.requestBytes, (request) => {
+        const { offset } = PayloadRequest.decode(request)
+        asked.push(offset)
+        const body = bytes.subarray(offset)
+        return { header: PayloadAnswer.encode({ status: Status.OK, length: body.byteLength, proof }), body }
+      }),
+    )
+    await hears(world, carol, alice)
+    expect(copyAt(carol, 'alice')).toBe(told(alice))
+    expect(asked).toEqual([sent])
   })
 })
