@@ -7,7 +7,7 @@ import { prepare } from './prepare.mjs'
 
 prepare()
 
-/** With the comparison about three minutes on two cores. */
+/** With the comparisons under three minutes on two cores. */
 const CI_SEEDS = [1, 24]
 
 const root = fileURLToPath(new URL('..', import.meta.url))

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -45,6 +45,14 @@ describe('two peers in processes of their own, over TCP', () => {
     const rounds = joiner.all('round')
     expect(rounds.at(-1)!.validLoss).toBeLessThan(rounds[0]!.validLoss!)
 
+    // What a live peer exports is what docs/METRICS.md lists.
+    const { http } = await seed.waitFor('listening')
+    const documented = await documentedMetrics()
+    const exported = exportedMetrics(await (await fetch(`${http}/metrics`)).text())
+    expect([...exported.keys()].sort()).toEqual([...documented.keys()].sort())
+    for (const [name, labels] of exported)
+      expect(documented.get(name), name).toEqual(expect.arrayContaining([...labels]))
+
     // Killed without warning, the joiner comes back as who it was, in the round after the last that it finished.
     await joiner.kill('SIGKILL')
     const last = joiner.all('round').at(-1)!.round
@@ -76,3 +84,27 @@ describe('two peers in processes of their own, over TCP', () => {
     expect(await seedAgain.kill('SIGTERM')).toBe(0)
   })
 })
+
+/** Names and labels in the table of docs/METRICS.md. */
+async function documentedMetrics(): Promise<Map<string, string[]>> {
+  const page = await readFile(new URL('../../docs/METRICS.md', import.meta.url), 'utf8')
+  const rows = page.matchAll(/^\| `(comigs_\w+)` +\| ([^|]*)\|/gm)
+  return new Map(
+    [...rows].map(([, name, labels]) => [name!, labels!.split(',').map((label) => label.trim())]),
+  )
+}
+
+/** Names, and the labels that have been used, of Prometheus' text format. */
+function exportedMetrics(text: string): Map<string, Set<string>> {
+  const names = [...text.matchAll(/^# TYPE (comigs_\w+) /gm)].map(([, name]) => name!)
+  return new Map(
+    names.map((name) => {
+      const samples = text.matchAll(new RegExp(`^${name}(?:_bucket|_sum|_count)?\\{(.*)\\} `, 'gm'))
+      const labels = [...samples].flatMap(([, inner]) =>
+        [...inner!.matchAll(/(\w+)="/g)].map(([, label]) => label!),
+      )
+      // A histogram's own.
+      return [name, new Set(labels.filter((label) => label !== 'le'))]
+    }),
+  )
+}

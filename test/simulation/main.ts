@@ -1,4 +1,5 @@
 /* eslint-disable no-console -- a command line */
+import { codecOf } from '../../packages/protocol/src/index.ts'
 import { runScenario, scenarioOf } from './support/scenario.ts'
 
 // One seed a line, every `step`-th; one that fails says how to repeat it.
@@ -14,7 +15,7 @@ for (let seed = first; seed <= last; seed += step) {
   const { scenario, violations, loss, consensus, cells } = await runScenario(scenarioOf(seed))
   const { peers, codec, churn, partition, stragglers, realKeys } = scenario
   console.log(
-    `${violations.length === 0 ? 'ok' : 'FAILED'} seed ${seed}: ${peers} peers in ${cells} cells, ${codec}, ` +
+    `${violations.length === 0 ? 'ok' : 'FAILED'} seed ${seed}: ${peers} peers in ${cells} cells, ${codecOf(codec).name}, ` +
       `churn ${churn.toFixed(2)}, stragglers ${stragglers.toFixed(2)}, ` +
       `partition ${partition === undefined ? 'none' : `${partition.from}..${partition.to}`}` +
       `${realKeys ? ', Ed25519' : ''}: loss ${loss.toFixed(4)}, ${(100 * consensus).toFixed(3)} % apart ` +

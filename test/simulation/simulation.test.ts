@@ -95,7 +95,7 @@ describe('a swarm that grows and shrinks', () => {
       const swarm = await createSwarm({
         ...quiet(2, {}),
         peers: 20,
-        codec: 'float16',
+        codec: { values: 'float16' },
         rate: (ms) => (ms < training.rounds * ROUND_MS ? 1 : 0),
       })
       for (const peer of swarm.peers) {

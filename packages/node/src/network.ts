@@ -8,6 +8,7 @@ import {
   type Exchange,
   type Gossip,
   type GossipEvents,
+  limitRequests,
   type Manifest,
   type OwnState,
   type ProtocolError,
@@ -55,7 +56,10 @@ export interface Network {
 
 /** Puts the parts of the protocol together; the same over libp2p in a peer and in memory in the simulator. */
 export async function joinNetwork(init: NetworkInit): Promise<Network> {
-  const { manifest, initial, wire, clock, log, events } = init
+  const { manifest, initial, clock, log, events } = init
+  const wire = limitRequests(init.wire, clock, (peer, protocol) => {
+    events.onRefusal('rate', peer, `too many requests (${protocol})`)
+  })
   const catchUp = (peer: string) => {
     gossip.catchUp(peer).catch((error: unknown) => {
       log.debug({ peer, error: String(error) }, 'catching up failed')

@@ -1,13 +1,13 @@
 import { equals } from 'uint8arrays/equals'
 import { type Codec, requireFinite } from './codec/codec.ts'
 import { ProtocolError } from './errors.ts'
-import { type Direction, sha256 } from './exchange.ts'
+import type { Direction } from './exchange.ts'
 import { type RefusalReason, reasonOf } from './gossip.ts'
 import { LIMITS } from './limits.ts'
 import { PROTOCOL_VERSION } from './manifest.ts'
-import { clipFactors } from './mixing.ts'
+import { clipFactors, distance } from './mixing.ts'
 import { AverageDone, AverageHeader, Status } from './pb/messages.ts'
-import { RateLimiter } from './rate-limiter.ts'
+import { sha256 } from './payload.ts'
 import { converse, type Dialogue, openWithin } from './stream.ts'
 import type { Clock, Random, Wire } from './wire.ts'
 
@@ -15,8 +15,8 @@ export interface AveragingInit {
   /** y(0): what is exchanged is the distance from it, so that rounding is relative to what was learnt. */
   readonly initial: Float32Array
   /**
-   * How it is written down: float16, or int8, which is unbiased and half as long. What int8's rounding adds is 0.6 % of
-   * the distance from y(0); the next mixture in the cell averages over it.
+   * How it is written down: float16, or int8, which is unbiased and half as long. int8's rounding is 0.6 % of the distance
+   * from y(0): more than what is left to agree on, some time. See `shrinkage`.
    */
   readonly codec: Codec
   readonly wire: Wire
@@ -65,9 +65,6 @@ const TRIES = 8
 const SPREAD = 0.5
 const FIRST_SPREAD_MS = 1000
 const LONGEST_SPREAD_MS = 60_000
-/** Exchanges that one peer may begin with us: a few, then one in so long. */
-const BURST = 4
-const INTERVAL_MS = 5000
 
 /** Increments that make the usual one, and how few are too few. */
 const REMEMBERED = 16
@@ -81,13 +78,14 @@ interface Offer {
   readonly values: Float32Array
   readonly payload: Uint8Array
   readonly hash: Uint8Array
+  /** Squared length of what rounding added. */
+  readonly noise: number
 }
 
 export function createAveraging(init: AveragingInit): Averaging {
   const { initial, codec, wire, clock, random, events } = init
   const payloadBytes = codec.byteLength(initial.length)
   const stopped = new AbortController()
-  const limiter = new RateLimiter(clock, BURST, INTERVAL_MS, 4 * LIMITS.copies)
   /** Written down when it is first needed. */
   let offered: (() => Offer) | undefined
   let offeredAt: number | undefined
@@ -126,7 +124,7 @@ export function createAveraging(init: AveragingInit): Averaging {
           if (header.status === Status.BUSY) return undefined
           requireHeader(peer, header)
           sayPayload(say, ours)
-          return finish(peer, ours, header.hash, { say, hear })
+          return finish(peer, ours, header, { say, hear })
         })
       } finally {
         await stream.close().catch(() => undefined)
@@ -136,7 +134,7 @@ export function createAveraging(init: AveragingInit): Averaging {
   const finish = async (
     peer: string,
     ours: Offer,
-    hash: Uint8Array,
+    { hash, noise }: AverageHeader,
     { say, hear }: Dialogue,
   ): Promise<Averaged> => {
     const theirs = await hearPayload(peer, hash, hear)
@@ -144,7 +142,8 @@ export function createAveraging(init: AveragingInit): Averaging {
     // Nothing changes here before the other side has said that it has everything, too. (Should exactly this last message
     // get lost, only the other side moves: no protocol can exclude that.)
     requireDone(await hear(), ours.hash)
-    const increment = theirs.map((value, k) => 0.5 * (value - ours.values[k]!))
+    const half = 0.5 * shrinkage(theirs, ours.values, noise + ours.noise)
+    const increment = theirs.map((value, k) => half * (value - ours.values[k]!))
     const clip = init.robust ? clipOf(increment, ours.values) : 1
     return { peers: [peer], increment: clip === 1 ? increment : increment.map((value) => clip * value), clip }
   }
@@ -172,12 +171,13 @@ export function createAveraging(init: AveragingInit): Averaging {
     },
   })
 
-  const headerOf = ({ payload, hash }: Offer): Uint8Array =>
-    AverageHeader.encode({ status: Status.OK, length: payload.byteLength, hash })
+  const headerOf = ({ payload, hash, noise }: Offer): Uint8Array =>
+    AverageHeader.encode({ status: Status.OK, length: payload.byteLength, hash, noise })
 
-  const requireHeader = (peer: string, { status, length }: AverageHeader): void => {
+  const requireHeader = (peer: string, { status, length, noise }: AverageHeader): void => {
     if (status !== Status.OK)
       throw new ProtocolError({ code: 'PEER_REFUSED', peer, what: 'averaging', status })
+    if (!(noise >= 0)) throw malformed(`a noise of ${noise}`)
     if (length === payloadBytes) return
     throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected: payloadBytes, actual: length })
   }
@@ -230,12 +230,11 @@ export function createAveraging(init: AveragingInit): Averaging {
       await wire.handle(AVERAGE_PROTOCOL, async (stream, peer) => {
         const decline = (status: Status) =>
           converse(stream, clock, peer, 'averaging', async ({ say }) => {
-            say(AverageHeader.encode({ status, length: 0, hash: new Uint8Array() }))
+            say(AverageHeader.encode({ status, length: 0, hash: new Uint8Array(), noise: 0 }))
           })
         if (!init.isAdmitted(peer)) return decline(Status.WRONG_FEDERATION)
         const written = offered
-        if (places.answering !== 'free' || written === undefined || !limiter.take(peer))
-          return decline(Status.BUSY)
+        if (places.answering !== 'free' || written === undefined) return decline(Status.BUSY)
         try {
           await inPlace('answering', () =>
             converse(stream, clock, peer, 'averaging', async (dialogue) => {
@@ -245,7 +244,7 @@ export function createAveraging(init: AveragingInit): Averaging {
               const ours = written()
               say(headerOf(ours))
               sayPayload(say, ours)
-              return finish(peer, ours, header.hash, { say, hear })
+              return finish(peer, ours, header, { say, hear })
             }),
           )
         } catch (error) {
@@ -269,7 +268,8 @@ export function createAveraging(init: AveragingInit): Averaging {
       const written = once(() => {
         const difference = x.map((value, k) => value - initial[k]!)
         const payload = codec.encode(difference, random)
-        return { values: codec.decode(payload, x.length), payload, hash: sha256(payload) }
+        const values = codec.decode(payload, x.length)
+        return { values, payload, hash: sha256(payload), noise: distance(values, difference) ** 2 }
       })
       offered = written
       if (places.asking === 'free') void seek(written, Math.min(spreadMs, LONGEST_SPREAD_MS))
@@ -288,6 +288,16 @@ const joined = (a: Averaged, b: Averaged): Averaged => ({
   increment: a.increment.map((value, k) => value + b.increment[k]!),
   clip: Math.min(a.clip, b.clip),
 })
+
+/**
+ * How much of the difference of two vectors to believe, when so much of its square is rounding: the estimator of James and
+ * Stein (1961). Without it rounding is all that is exchanged once peers agree to within it, and they never agree better.
+ * The same from both sides.
+ */
+function shrinkage(a: Float32Array, b: Float32Array, noise: number): number {
+  const squared = distance(a, b) ** 2
+  return squared > noise ? 1 - noise / squared : 0
+}
 
 const norm = (vector: Float32Array): number =>
   Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))

@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto'
-import { toString } from 'uint8arrays/to-string'
 import { isProtocolError, ProtocolError } from './errors.ts'
 import type { RefusalReason } from './gossip.ts'
 import { LIMITS } from './limits.ts'
@@ -22,8 +20,9 @@ import {
   type SignedAnnouncement,
   Status,
 } from './pb/messages.ts'
+import type { PartialPayload, Payload } from './payload.ts'
 import { RateLimiter } from './rate-limiter.ts'
-import { ask, isMalformed, type Reply, reply } from './stream.ts'
+import { ask, type AskOptions, isMalformed, type Reply, reply } from './stream.ts'
 import type { Clock, Wire, WireStream } from './wire.ts'
 
 export type { PeerAddresses } from './pb/messages.ts'
@@ -42,7 +41,7 @@ type StreamKind = keyof typeof PROTOCOLS
 
 /** What peers may ask of us. */
 export interface Holdings {
-  payload(hash: Uint8Array): Uint8Array | undefined
+  payload(hash: Uint8Array): Payload | undefined
   copy(author: string): { readonly announcement: SignedAnnouncement; readonly bytes: Uint8Array } | undefined
   announcements(): readonly SignedAnnouncement[]
   peers(wanted: PeersWanted, asker: string): readonly PeerAddresses[]
@@ -83,8 +82,11 @@ export interface Exchange {
   hello(peer: string): Promise<Manifest>
   /** How far a peer's clock was ahead of ours at its last answer to our hello; undefined when it did not tell. */
   skewMs(peer: string): number | undefined
-  /** @throws ProtocolError `PEER_REFUSED`, `PAYLOAD_WRONG_HASH`, `PAYLOAD_WRONG_LENGTH` and what `ask` throws */
-  fetchPayload(peer: string, hash: Uint8Array, length: number): Promise<Uint8Array>
+  /**
+   * Goes on with a payload from where it stands. What has come and is right stays, also when this throws.
+   * @throws ProtocolError `PEER_REFUSED`, `PAYLOAD_WRONG_HASH`, `PAYLOAD_WRONG_LENGTH` and what `ask` throws
+   */
+  fetchPayload(peer: string, payload: PartialPayload): Promise<void>
   /** The bytes are not verified: the announcement that comes with them says what their hash must be. */
   fetchCopy(
     peer: string,
@@ -103,9 +105,18 @@ export function createExchange(init: ExchangeInit): Exchange {
   const skews = new Map<string, number>()
   /** Running uploads, by peer. */
   const uploads = new Map<string, number>()
-  const mayUpload = (peer: string): boolean => {
+  const copyBytes = 4 * (init.manifest?.parameters ?? 0)
+  const budget = new RateLimiter(
+    clock,
+    LIMITS.copies * copyBytes,
+    LIMITS.copyIntervalMs / copyBytes,
+    4 * LIMITS.copies,
+  )
+  const mayUpload = (peer: string, bytes: number): boolean => {
     const all = [...uploads.values()].reduce((sum, count) => sum + count, 0)
-    return all < LIMITS.uploads && (uploads.get(peer) ?? 0) < LIMITS.uploadsPerPeer
+    return (
+      all < LIMITS.uploads && (uploads.get(peer) ?? 0) < LIMITS.uploadsPerPeer && budget.take(peer, bytes)
+    )
   }
   /** @returns gives the place back */
   const takePlace = (peer: string) => {
@@ -116,7 +127,6 @@ export function createExchange(init: ExchangeInit): Exchange {
       else uploads.delete(peer)
     }
   }
-  const requests = new RateLimiter(clock, LIMITS.requestBurst, LIMITS.requestIntervalMs, 4 * LIMITS.copies)
 
   const ownHello = (): Uint8Array =>
     Hello.encode({
@@ -155,12 +165,29 @@ export function createExchange(init: ExchangeInit): Exchange {
     peer: string,
     kind: StreamKind,
     message: Uint8Array,
-    bodyBytes: (header: Uint8Array) => number,
+    bodyBytes: AskOptions['bodyBytes'],
+    onBody?: (bytes: number) => void,
   ) => {
-    const answer = await ask(wire, clock, peer, PROTOCOLS[kind], message, { bodyBytes })
-    init.onTraffic(kind, 'out', message.byteLength)
-    init.onTraffic(kind, 'in', answer.header.byteLength + answer.body.byteLength)
-    return answer
+    let header = 0
+    let body = 0
+    try {
+      return await ask(wire, clock, peer, PROTOCOLS[kind], message, {
+        bodyBytes(bytes) {
+          header = bytes.byteLength
+          return bodyBytes(bytes)
+        },
+        onBody(bytes) {
+          body = bytes
+          onBody?.(bytes)
+        },
+      })
+    } finally {
+      // Also of a stream that broke.
+      if (header > 0) {
+        init.onTraffic(kind, 'out', message.byteLength)
+        init.onTraffic(kind, 'in', header + body)
+      }
+    }
   }
 
   /** Answers a kind of request. Those that may send a large body count as uploads while they do. */
@@ -170,10 +197,6 @@ export function createExchange(init: ExchangeInit): Exchange {
     maxRequestBytes: number = LIMITS.requestBytes,
   ) =>
     wire.handle(PROTOCOLS[kind], async (stream: WireStream, peer: string) => {
-      if (!requests.take(peer)) {
-        init.onOffence('rate', peer, `too many requests (${kind})`)
-        throw new Error('too many requests')
-      }
       let giveBack = (): void => undefined
       try {
         await reply(stream, clock, maxRequestBytes, (message) => {
@@ -192,15 +215,19 @@ export function createExchange(init: ExchangeInit): Exchange {
     })
 
   const servePayload = (message: Uint8Array, peer: string): Reply => {
-    const refuse = (status: Status): Reply => ({ header: PayloadAnswer.encode({ status, length: 0 }) })
-    const { hash, offset } = decoded('payload request', () => PayloadRequest.decode(message))
+    const refuse = (status: Status): Reply => ({
+      header: PayloadAnswer.encode({ status, length: 0, proof: NOTHING }),
+    })
+    const { hash, offset, length } = decoded('payload request', () => PayloadRequest.decode(message))
     if (!admitted.has(peer)) return refuse(Status.WRONG_FEDERATION)
     const payload = holdings.payload(hash)
-    if (payload === undefined) return refuse(Status.NOT_FOUND)
-    if (offset > payload.byteLength) return refuse(Status.BAD_REQUEST)
-    if (!mayUpload(peer)) return refuse(Status.BUSY)
-    const body = payload.subarray(offset)
-    return { header: PayloadAnswer.encode({ status: Status.OK, length: body.byteLength }), body }
+    // Of another length: its author announced it twice, and the asker must not blame us for that.
+    if (payload?.bytes.byteLength !== length) return refuse(Status.NOT_FOUND)
+    if (offset > length) return refuse(Status.BAD_REQUEST)
+    const body = payload.bytes.subarray(offset)
+    if (!mayUpload(peer, body.byteLength)) return refuse(Status.BUSY)
+    const { proof } = payload
+    return { header: PayloadAnswer.encode({ status: Status.OK, length: body.byteLength, proof }), body }
   }
 
   const serveCopy = (message: Uint8Array, peer: string): Reply => {
@@ -215,8 +242,8 @@ export function createExchange(init: ExchangeInit): Exchange {
     }
     const held = holdings.copy(author)
     if (held === undefined) return refuse(Status.NOT_FOUND)
-    if (!mayUpload(peer)) return refuse(Status.BUSY)
     const length = held.bytes.byteLength
+    if (!mayUpload(peer, length)) return refuse(Status.BUSY)
     return {
       header: CopyAnswer.encode({ status: Status.OK, length, announcements: [held.announcement] }),
       body: held.bytes,
@@ -278,28 +305,20 @@ export function createExchange(init: ExchangeInit): Exchange {
       return decodeManifest(theirs.manifest)
     },
 
-    async fetchPayload(peer, hash, length) {
-      const { body } = await request(
-        peer,
-        'payload',
-        PayloadRequest.encode({ hash, offset: 0 }),
-        (header) => {
-          const answer = decoded('payload answer', () => PayloadAnswer.decode(header))
-          requireOk(peer, 'a payload', answer.status)
-          return requireLength(peer, length, answer.length)
-        },
-      )
-      const actual = sha256(body)
-      const hex = (bytes: Uint8Array) => toString(bytes, 'base16')
-      if (hex(actual) !== hex(hash)) {
-        throw new ProtocolError({
-          code: 'PAYLOAD_WRONG_HASH',
-          peer,
-          expected: hex(hash),
-          actual: hex(actual),
-        })
+    async fetchPayload(peer, payload) {
+      const { hash, length, verified: offset } = payload
+      const rest = payload.rest()
+      const message = PayloadRequest.encode({ hash, offset, length })
+      const bodyBytes = (header: Uint8Array) => {
+        const answer = decoded('payload answer', () => PayloadAnswer.decode(header))
+        requireOk(peer, 'a payload', answer.status)
+        requireLength(peer, rest.byteLength, answer.length)
+        payload.prove(peer, answer.proof)
+        return rest
       }
-      return body
+      await request(peer, 'payload', message, bodyBytes, (bytes) => {
+        payload.came(peer, offset, bytes)
+      })
     },
 
     async fetchCopy(peer, author, length) {
@@ -336,9 +355,7 @@ export function createExchange(init: ExchangeInit): Exchange {
   }
 }
 
-export function sha256(bytes: Uint8Array): Uint8Array {
-  return createHash('sha256').update(bytes).digest()
-}
+const NOTHING = new Uint8Array()
 
 function decoded<T>(what: string, decode: () => T): T {
   try {

@@ -14,7 +14,7 @@ import { type Cell, mayBelong, positionOf } from './cells.ts'
 import { type Codec, codecOf, CODECS, requireFinite } from './codec/codec.ts'
 import { safeGamma } from './codec/gamma.ts'
 import { isProtocolError, ProtocolError } from './errors.ts'
-import { type Exchange, type Holdings, sha256, type TrafficKind } from './exchange.ts'
+import type { Exchange, Holdings, TrafficKind } from './exchange.ts'
 import { LIMITS } from './limits.ts'
 import { type Manifest, manifestHash, PROTOCOL_VERSION } from './manifest.ts'
 import {
@@ -28,28 +28,19 @@ import {
 } from './mixing.ts'
 import type { OwnState } from './own-state.ts'
 import { Patience } from './patience.ts'
+import { PartialPayload, type Payload, payloadOf, sha256 } from './payload.ts'
 import { RateLimiter } from './rate-limiter.ts'
 import type { Clock, Pubsub, Random, Signer, Verdict, Wire } from './wire.ts'
 
+/** Why what a peer announced was not to be had. */
+type FetchFailure = 'malformed' | 'hash' | 'length' | 'non-finite' | 'unreachable' | 'timeout' | 'refused'
+
 /** Why something from a peer was not taken. A label of a metric: keep the list short. */
-export type RefusalReason =
-  | 'malformed'
-  | 'signature'
-  | 'rate'
-  | 'old'
-  | 'full'
-  | 'stranger'
-  | 'hash'
-  | 'length'
-  | 'non-finite'
-  | 'unreachable'
-  | 'timeout'
-  | 'refused'
-  | 'cell'
+export type RefusalReason = FetchFailure | 'signature' | 'rate' | 'old' | 'full' | 'stranger' | 'cell'
 
 /** Why a peer was not mixed with. A label of a metric, too: silent for too long, muted by the benefit
  * guard, still being fetched, or not to be had. */
-export type LeftOutReason = 'stale' | 'muted' | 'pending' | RefusalReason
+export type LeftOutReason = 'stale' | 'muted' | 'pending' | FetchFailure
 
 export interface GossipEvents {
   onTraffic(kind: TrafficKind, direction: 'in' | 'out', bytes: number): void
@@ -128,7 +119,8 @@ interface Copy {
   readonly values: Float32Array
   readonly announced: Announcement
   readonly signed: SignedAnnouncement
-  readonly payload: Uint8Array | undefined
+  /** Undefined for one that was fetched as a whole. */
+  readonly payload: Payload | undefined
   /** How many mixtures we had made when it last moved. */
   readonly seenAt: number
 }
@@ -147,6 +139,9 @@ const FRESH_ROUNDS = 1
 const STALE_ROUNDS = FRESH_ROUNDS + 6
 /** After so many rounds without a move a copy is forgotten. */
 const FORGOTTEN_ROUNDS = 100
+
+/** Followers of an author that are asked for what it made, should it not be there. */
+const OTHER_HOLDERS = 3
 
 /** The topic of a cell's announcements; of the root, while all are in one cell. */
 export const announcementTopic = (federation: string, cell: Cell = ''): string =>
@@ -170,7 +165,7 @@ export function createGossip(init: GossipInit): Gossip {
   }
   const copies = new Map<string, Copy>()
   /** Why the last attempt to fetch an author's news failed; emptied when one succeeds. */
-  const failures = new Map<string, RefusalReason>()
+  const failures = new Map<string, FetchFailure>()
   const pulls = new Map<string, Pull>()
   const isFull = () => new Set([...copies.keys(), ...pulls.keys()]).size >= LIMITS.copies
   /** The highest epoch that the swarm knows of us, should we have lost our state. */
@@ -191,6 +186,7 @@ export function createGossip(init: GossipInit): Gossip {
     announcement: new Uint8Array(),
     payload: new Uint8Array(),
   }
+  let ownPayload = payloadOf(own.payload)
   let mixtures = 0
   let stopped = false
 
@@ -274,7 +270,7 @@ export function createGossip(init: GossipInit): Gossip {
   }
 
   /** Remembers why; of the authors that failed last, no more than we follow. */
-  const fail = (author: string, reason: RefusalReason): void => {
+  const fail = (author: string, reason: FetchFailure): void => {
     failures.delete(author)
     failures.set(author, reason)
     if (failures.size > LIMITS.copies) failures.delete(failures.keys().next().value!)
@@ -296,12 +292,13 @@ export function createGossip(init: GossipInit): Gossip {
       await fetchWhole(author, wanted)
       return
     }
-    const payload = await fetchFromAuthor(author, wanted)
+    const payload = await fetchPayload(author, wanted)
     if (payload === undefined) {
       await fetchWhole(author, wanted)
       return
     }
-    const values = wanted.sequence === 0 ? decodeFull(payload) : applied(before!, codec, payload)
+    const { bytes } = payload
+    const values = wanted.sequence === 0 ? decodeFull(bytes) : applied(before!, codec, bytes)
     if (!equals(hashOf(values), wanted.copyHash)) {
       // The epoch began with a full copy that we have not seen, or the author's state is torn.
       await fetchWhole(author, wanted)
@@ -310,21 +307,39 @@ export function createGossip(init: GossipInit): Gossip {
     take(author, { values, announced: wanted, signed, payload, seenAt: mixtures })
   }
 
-  /** Undefined when the author is not there, or does not have it any more: others may have the copy. */
-  const fetchFromAuthor = async (author: string, wanted: Announcement): Promise<Uint8Array | undefined> => {
-    try {
-      return await exchange.fetchPayload(author, wanted.payloadHash, wanted.length)
-    } catch (error) {
-      if (!isProtocolError(error, 'PEER_UNREACHABLE', 'PEER_TIMEOUT', 'PEER_REFUSED')) throw error
-      refuse(reasonOf(error), author, error.message)
-      return undefined
+  /** Whom to ask for what an author made: itself, then a few that follow it. */
+  const holdersOf = (author: string): string[] => {
+    const others = exchange.admitted().filter((peer) => peer !== author)
+    // Those whose copies we follow are in the author's cell, as we are.
+    const isNear = (peer: string) => Number(copies.has(peer))
+    return [author, ...others.sort((a, b) => isNear(b) - isNear(a)).slice(0, OTHER_HOLDERS)]
+  }
+
+  /**
+   * From whoever has it, each going on where the last one broke off. Undefined when nobody is there, or has it any more:
+   * they may have the copy.
+   */
+  const fetchPayload = async (author: string, wanted: Announcement): Promise<Payload | undefined> => {
+    const payload = new PartialPayload(wanted.payloadHash, wanted.length)
+    for (let before = -1; before < payload.verified && !stopped;) {
+      before = payload.verified
+      for (const holder of holdersOf(author)) {
+        try {
+          await exchange.fetchPayload(holder, payload)
+          return payload.whole()
+        } catch (error) {
+          const isAbsent = isProtocolError(error, 'PEER_UNREACHABLE', 'PEER_TIMEOUT', 'PEER_REFUSED')
+          if (holder === author && !isAbsent) throw error
+          refuse(reasonOf(error), holder, error instanceof Error ? error.message : String(error))
+        }
+      }
     }
+    return undefined
   }
 
   /** Fetches one copy as a whole: from its author, else from those who follow it, until it is as new as announced. */
   const fetchWhole = async (author: string, wanted: Announcement): Promise<void> => {
-    const others = exchange.admitted().filter((peer) => peer !== author)
-    for (const donor of [author, ...others.slice(0, 3)]) {
+    for (const donor of holdersOf(author)) {
       try {
         const { announcement: signed, bytes } = await exchange.fetchCopy(donor, author, 4 * initial.length)
         const announced = readAnnouncement(signed, rules)
@@ -410,27 +425,29 @@ export function createGossip(init: GossipInit): Gossip {
 
   const announce = async (
     values: Float32Array,
-    payload: Uint8Array,
+    bytes: Uint8Array,
     position: { readonly epoch: number; readonly sequence: number; readonly round: number },
   ): Promise<void> => {
+    const payload = payloadOf(bytes)
     const signed = await signAnnouncement(
       {
         version: PROTOCOL_VERSION,
         federation: rules.federation,
         author: wire.self,
         ...position,
-        length: payload.byteLength,
-        payloadHash: sha256(payload),
+        length: bytes.byteLength,
+        payloadHash: payload.hash,
         copyHash: hashOf(values),
         degree: alive().length,
       },
       signer,
     )
     const announcement = encodeSigned(signed)
-    const next: OwnState = { ...position, copy: values, announcement, payload }
+    const next: OwnState = { ...position, copy: values, announcement, payload: bytes }
     // First the disk, then the network: what the swarm was told must survive a crash.
     await init.persist(next)
     own = next
+    ownPayload = payload
     patience.published()
     await send(announcement)
   }
@@ -572,10 +589,8 @@ export function createGossip(init: GossipInit): Gossip {
 
     holdings: {
       payload(hash) {
-        if (own.payload.byteLength > 0 && equals(sha256(own.payload), hash)) return own.payload
-        for (const { announced, payload } of copies.values())
-          if (equals(announced.payloadHash, hash)) return payload
-        return undefined
+        const held = [ownPayload, ...[...copies.values()].map(({ payload }) => payload)]
+        return held.find((payload) => payload !== undefined && equals(payload.hash, hash))
       },
       copy(author) {
         if (author === wire.self) {
@@ -620,7 +635,7 @@ const bytesOf = (values: Float32Array): Uint8Array => CODECS.float32.encode(valu
 
 const hashOf = (values: Float32Array): Uint8Array => sha256(bytesOf(values))
 
-export function reasonOf(error: unknown): RefusalReason {
+export function reasonOf(error: unknown): FetchFailure {
   if (!isProtocolError(error)) return 'unreachable'
   switch (error.detail.code) {
     case 'PAYLOAD_WRONG_HASH':

@@ -38,5 +38,6 @@ export {
 export { consensusDistance, distance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
 export { decodeOwnState, encodeOwnState, type OwnState } from './own-state.ts'
 export { epsilonSpent, PRIVACY_DELTA, type Privacy, privatised } from './privacy.ts'
+export { limitRequests } from './rate-limiter.ts'
 export { Reputation } from './reputation.ts'
 export type { Clock, Pubsub, Random, Signer, Verdict, Wire, WireStream } from './wire.ts'

@@ -28,6 +28,8 @@ export const LIMITS = {
   /** Uploads of payloads and copies at a time, and of these to one peer: nobody can take all places. */
   uploads: 8,
   uploadsPerPeer: 3,
+  /** What one peer may draw: as much as all copies that we can hold, then one copy's bytes in so long. A round needs a delta. */
+  copyIntervalMs: 1000,
   /** Requests of one peer over all protocols: a burst, then one every so often. A round needs one or two. */
   requestBurst: 128,
   requestIntervalMs: 50,

@@ -1,7 +1,7 @@
 import { equals } from 'uint8arrays/equals'
 import { CODECS, requireFinite } from './codec/codec.ts'
 import { ProtocolError } from './errors.ts'
-import { sha256 } from './exchange.ts'
+import { sha256 } from './payload.ts'
 import { StoredState } from './pb/messages.ts'
 
 /** What must survive a restart for the swarm's copies of us to stay true. Written before it is announced. */

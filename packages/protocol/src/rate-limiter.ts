@@ -1,4 +1,5 @@
-import type { Clock } from './wire.ts'
+import { LIMITS } from './limits.ts'
+import type { Clock, Wire } from './wire.ts'
 
 /**
  * GCRA, the generic cell rate algorithm (ITU-T I.371): per key, `burst` at once and one more every `intervalMs`. One
@@ -18,14 +19,32 @@ export class RateLimiter {
     this.#maxKeys = maxKeys
   }
 
-  /** @returns whether this one may pass */
-  take(key: string): boolean {
+  /** @returns whether this one may pass; then it counts for as many as it is, also where that is more than are left */
+  take(key: string, amount = 1): boolean {
     const now = this.#clock.now()
     const expected = Math.max(this.#arrival.get(key) ?? now, now)
     if (expected - now > this.#toleranceMs) return false
     this.#arrival.delete(key) // to the end of the map's order: the oldest key is the first
-    this.#arrival.set(key, expected + this.#intervalMs)
+    this.#arrival.set(key, expected + amount * this.#intervalMs)
     if (this.#arrival.size > this.#maxKeys) this.#arrival.delete(this.#arrival.keys().next().value!)
     return true
+  }
+}
+
+/** A wire on which a peer that asks too much, over all protocols, is not answered. */
+export function limitRequests(
+  wire: Wire,
+  clock: Clock,
+  onExcess: (peer: string, protocol: string) => void,
+): Wire {
+  const requests = new RateLimiter(clock, LIMITS.requestBurst, LIMITS.requestIntervalMs, 4 * LIMITS.copies)
+  return {
+    ...wire,
+    handle: (protocol, handler) =>
+      wire.handle(protocol, async (stream, peer) => {
+        if (requests.take(peer)) return handler(stream, peer)
+        onExcess(peer, protocol)
+        throw new Error('too many requests')
+      }),
   }
 }

@@ -42,8 +42,10 @@ export interface Answer {
 
 export interface AskOptions {
   readonly signal?: AbortSignal | undefined
-  /** How many raw bytes the header promises; throws when the header is a refusal. */
-  bodyBytes(header: Uint8Array): number
+  /** How many raw bytes the header promises, or where to put them; throws when the header is a refusal. */
+  bodyBytes(header: Uint8Array): number | Uint8Array
+  /** So many of them have come; throws when they are wrong. */
+  onBody?(bytes: number): void
 }
 
 /**
@@ -104,7 +106,7 @@ async function readAnswer(
   touch: () => void,
 ): Promise<Answer> {
   let header: Uint8Array | undefined
-  let body = new Uint8Array()
+  let body: Uint8Array = new Uint8Array()
   let at = 0
   const touched = async function* () {
     for await (const chunk of source) {
@@ -117,7 +119,8 @@ async function readAnswer(
     if (header === undefined) {
       header = flat(frame)
       if (header.byteLength > LIMITS.answerBytes) throw malformed(`a header of ${header.byteLength} bytes`)
-      body = new Uint8Array(options.bodyBytes(header))
+      const promised = options.bodyBytes(header)
+      body = typeof promised === 'number' ? new Uint8Array(promised) : promised
     } else {
       // Nobody needs one, and a stream of them would never end.
       if (frame.byteLength === 0) throw malformed('an empty frame')
@@ -131,11 +134,14 @@ async function readAnswer(
       }
       body.set(flat(frame), at)
       at += frame.byteLength
+      options.onBody?.(at)
     }
     if (at === body.byteLength) return { header, body }
   }
   if (header === undefined) throw malformed('the stream ended before the header')
-  throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected: body.byteLength, actual: at })
+  // It may have stopped, or been killed: no reason to blame it.
+  const reason = `the stream ended after ${at} of ${body.byteLength} bytes`
+  throw new ProtocolError({ code: 'PEER_UNREACHABLE', peer, stage: 'protocol', reason })
 }
 
 /** What it-length-prefixed says about frames that are none. */

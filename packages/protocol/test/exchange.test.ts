@@ -12,22 +12,25 @@ import {
   PeersRequest,
   Status,
 } from '../src/pb/messages.ts'
+import { PartialPayload, payloadOf } from '../src/payload.ts'
 import { ask } from '../src/stream.ts'
 import { rejection } from './support/check.ts'
-import { type PartyOptions, startParty } from './support/exchanges.ts'
-import { MANIFEST, sha256 } from './support/federation.ts'
+import { fetchPayload, type PartyOptions, startParty } from './support/exchanges.ts'
+import { MANIFEST } from './support/federation.ts'
 import { answerWith, frame } from './support/hostile.ts'
 import { MemoryNetwork } from './support/memory-network.ts'
 import { randomBytes, seeded } from './support/random.ts'
 import { settle, VirtualClock } from './support/virtual-clock.ts'
 
-const PAYLOAD = randomBytes(1000, seeded(1))
-const HASH = sha256(PAYLOAD)
+const BYTES = randomBytes(1000, seeded(1))
+const PAYLOAD = payloadOf(BYTES)
+const HASH = PAYLOAD.hash
+const WANTED = { hash: HASH, length: 1000 }
 const SIGNED: SignedAnnouncement = { body: Uint8Array.of(1, 2), signature: Uint8Array.of(3, 4) }
 
 const HOLDINGS: Partial<Holdings> = {
   payload: (hash) => (Buffer.from(hash).equals(HASH) ? PAYLOAD : undefined),
-  copy: (author) => (author === 'author' ? { announcement: SIGNED, bytes: PAYLOAD } : undefined),
+  copy: (author) => (author === 'author' ? { announcement: SIGNED, bytes: BYTES } : undefined),
   announcements: () => [SIGNED],
   peers: () => [{ peer: 'friend', addresses: ['/memory/friend'], ageSeconds: 0 }],
 }
@@ -35,6 +38,9 @@ const HOLDINGS: Partial<Holdings> = {
 const wanted = (count: number): PeersWanted => ({ count, near: '0110', outside: false })
 
 const other: Manifest = { ...MANIFEST, lora: { rank: 4, alpha: 16 } }
+/** Whose payloads have several chunks. */
+const LARGE: Manifest = { ...MANIFEST, parameters: 1_000_000 }
+const LARGE_BOTH = { alice: { manifest: LARGE }, bob: { manifest: LARGE } }
 
 /** Alice, who holds nothing, and Bob, who holds something. */
 async function two({
@@ -225,10 +231,8 @@ describe('a peer that was not admitted', () => {
     const { alice, clock } = await meet()
     const refused = { code: 'PEER_REFUSED', peer: 'bob', status: 'WRONG_FEDERATION' }
     const { exchange } = alice
-    expect(await rejection(clock.run(exchange.fetchPayload('bob', HASH, PAYLOAD.length)))).toMatchObject(
-      refused,
-    )
-    expect(await rejection(clock.run(exchange.fetchCopy('bob', 'author', PAYLOAD.length)))).toMatchObject(
+    expect(await rejection(clock.run(fetchPayload(exchange, 'bob', WANTED)))).toMatchObject(refused)
+    expect(await rejection(clock.run(exchange.fetchCopy('bob', 'author', BYTES.length)))).toMatchObject(
       refused,
     )
     expect(await rejection(clock.run(exchange.listCopies('bob')))).toMatchObject(refused)
@@ -247,19 +251,23 @@ describe('a payload', () => {
 
   it('arrives', async () => {
     const { alice, clock } = await introduced()
-    expect(await clock.run(alice.exchange.fetchPayload('bob', HASH, PAYLOAD.length))).toEqual(PAYLOAD)
+    expect(await clock.run(fetchPayload(alice.exchange, 'bob', WANTED))).toEqual(PAYLOAD)
   })
 
   it('arrives whole when it is several frames long', async () => {
     const large = randomBytes(3 * LIMITS.frameBytes + 17, seeded(2))
-    const { alice, clock } = await introduced({ bob: { holdings: { payload: () => large } } })
-    const fetched = await clock.run(alice.exchange.fetchPayload('bob', sha256(large), large.length))
-    expect(Buffer.from(fetched).equals(large)).toBe(true)
+    const { alice, clock } = await introduced({
+      alice: { manifest: LARGE },
+      bob: { manifest: LARGE, holdings: { payload: () => payloadOf(large) } },
+    })
+    const wanted = { hash: payloadOf(large).hash, length: large.length }
+    const { bytes } = await clock.run(fetchPayload(alice.exchange, 'bob', wanted))
+    expect(Buffer.from(bytes).equals(large)).toBe(true)
   })
 
   it('is refused when it is not held', async () => {
     const { alice, clock } = await introduced()
-    const fetching = alice.exchange.fetchPayload('bob', new Uint8Array(32), PAYLOAD.length)
+    const fetching = fetchPayload(alice.exchange, 'bob', { hash: new Uint8Array(32), length: 1000 })
     expect(await rejection(clock.run(fetching))).toEqual({
       code: 'PEER_REFUSED',
       peer: 'bob',
@@ -268,22 +276,26 @@ describe('a payload', () => {
     })
   })
 
-  it('is not believed with another hash', async () => {
-    const lie = PAYLOAD.slice()
-    lie[500]! ^= 1
-    const { alice, clock } = await introduced({ bob: { holdings: { payload: () => lie } } })
-    expect(await rejection(clock.run(alice.exchange.fetchPayload('bob', HASH, PAYLOAD.length)))).toEqual({
+  const lie = BYTES.slice()
+  lie[500]! ^= 1
+
+  it.each([
+    ['another hash', payloadOf(lie)],
+    ['another chunk than it proves', { ...PAYLOAD, bytes: lie }],
+    ['no proof', { ...PAYLOAD, proof: new Uint8Array() }],
+    ['a proof of more chunks', { ...PAYLOAD, proof: new Uint8Array(64) }],
+  ])('is not believed with %s', async (_, served) => {
+    const { alice, clock } = await introduced({ bob: { holdings: { payload: () => served } } })
+    expect(await rejection(clock.run(fetchPayload(alice.exchange, 'bob', WANTED)))).toMatchObject({
       code: 'PAYLOAD_WRONG_HASH',
       peer: 'bob',
-      expected: Buffer.from(HASH).toString('hex'),
-      actual: Buffer.from(sha256(lie)).toString('hex'),
     })
   })
 
   it('is not read with another length, however many gigabytes are promised', async () => {
-    const answer = PayloadAnswer.encode({ status: Status.OK, length: 0xffffffff })
+    const answer = PayloadAnswer.encode({ status: Status.OK, length: 0xffffffff, proof: PAYLOAD.proof })
     const { alice, clock } = await answered('payload', answer)
-    expect(await rejection(clock.run(alice.exchange.fetchPayload('bob', HASH, 1000)))).toEqual({
+    expect(await rejection(clock.run(fetchPayload(alice.exchange, 'bob', WANTED)))).toEqual({
       code: 'PAYLOAD_WRONG_LENGTH',
       peer: 'bob',
       expected: 1000,
@@ -293,53 +305,128 @@ describe('a payload', () => {
 
   it('can be asked for from an offset', async () => {
     const both = await introduced()
-    const { header, body } = await asked(both, PayloadRequest.encode({ hash: HASH, offset: 400 }), 600)
-    expect(PayloadAnswer.decode(header)).toEqual({ status: Status.OK, length: 600 })
-    expect(body).toEqual(PAYLOAD.subarray(400))
+    const { header, body } = await asked(both, PayloadRequest.encode({ ...WANTED, offset: 400 }), 600)
+    expect(PayloadAnswer.decode(header)).toEqual({ status: Status.OK, length: 600, proof: PAYLOAD.proof })
+    expect(body).toEqual(BYTES.subarray(400))
   })
 
   it('has nothing at its end, and cannot be asked for from beyond it', async () => {
     const both = await introduced()
-    expect(await statusOf(both, PayloadRequest.encode({ hash: HASH, offset: 1000 }))).toBe(Status.OK)
-    expect(await statusOf(both, PayloadRequest.encode({ hash: HASH, offset: 1001 }))).toBe(Status.BAD_REQUEST)
-    expect(await statusOf(both, PayloadRequest.encode({ hash: HASH, offset: 0xffffffff }))).toBe(
-      Status.BAD_REQUEST,
-    )
+    const from = (offset: number) => statusOf(both, PayloadRequest.encode({ ...WANTED, offset }))
+    expect(await from(1000)).toBe(Status.OK)
+    expect(await from(1001)).toBe(Status.BAD_REQUEST)
+    expect(await from(0xffffffff)).toBe(Status.BAD_REQUEST)
+  })
+
+  it('is not there for who expects another length: its author said two things, and nobody else is to blame', async () => {
+    const both = await introduced()
+    const request = PayloadRequest.encode({ hash: HASH, offset: 0, length: 999 })
+    expect(await statusOf(both, request)).toBe(Status.NOT_FOUND)
   })
 
   it('is counted as traffic on both sides', async () => {
     const { alice, bob, clock } = await introduced()
     alice.traffic.length = bob.traffic.length = 0
-    await clock.run(alice.exchange.fetchPayload('bob', HASH, PAYLOAD.length))
-    const request = PayloadRequest.encode({ hash: HASH, offset: 0 }).byteLength
-    const answer = PayloadAnswer.encode({ status: Status.OK, length: 1000 }).byteLength + 1000
+    await clock.run(fetchPayload(alice.exchange, 'bob', WANTED))
+    const request = PayloadRequest.encode({ ...WANTED, offset: 0 }).byteLength
+    const { proof } = PAYLOAD
+    const answer = PayloadAnswer.encode({ status: Status.OK, length: 1000, proof }).byteLength + 1000
     expect(alice.traffic).toEqual([`payload out ${request}`, `payload in ${answer}`])
     expect(bob.traffic).toEqual([`payload in ${request}`, `payload out ${answer}`])
   })
 })
 
+describe('a payload that breaks off', () => {
+  const large = payloadOf(randomBytes(5 * LIMITS.frameBytes + 17, seeded(4)))
+  const total = large.bytes.byteLength
+  const chunks = (from: number) =>
+    Array.from({ length: 6 - from }, (_, i) =>
+      large.bytes.subarray((from + i) * LIMITS.frameBytes, (from + i + 1) * LIMITS.frameBytes),
+    )
+  const header = (length: number) =>
+    frame(PayloadAnswer.encode({ status: Status.OK, length, proof: large.proof }))
+
+  /** Bob sends these bytes and breaks off; Carol has the whole payload. */
+  async function torn(pieces: readonly Uint8Array[]) {
+    const network = new MemoryNetwork()
+    const clock = new VirtualClock()
+    const alice = await startParty(network, clock, 'alice', { manifest: LARGE })
+    const asked: number[] = []
+    const payload = () => {
+      asked.push(partial.verified)
+      return large
+    }
+    await startParty(network, clock, 'carol', { manifest: LARGE, holdings: { payload } })
+    await clock.run(alice.exchange.hello('carol'))
+    await answerWith(network, 'bob', PROTOCOLS.payload, () => [header(total), ...pieces.map(frame)])
+    const partial = new PartialPayload(large.hash, total)
+    const error = await rejection(clock.run(alice.exchange.fetchPayload('bob', partial)))
+    return { alice, clock, partial, error, asked }
+  }
+
+  it('goes on at another peer with what is missing, and no byte comes twice', async () => {
+    const { alice, clock, partial, error, asked } = await torn(chunks(0).slice(0, 3))
+    expect(error).toMatchObject({ code: 'PEER_UNREACHABLE', peer: 'bob' })
+    expect(partial.verified).toBe(3 * LIMITS.frameBytes)
+    alice.traffic.length = 0
+    await clock.run(alice.exchange.fetchPayload('carol', partial))
+    expect(Buffer.from(partial.whole().bytes).equals(large.bytes)).toBe(true)
+    expect(asked).toEqual([3 * LIMITS.frameBytes])
+    const rest = total - 3 * LIMITS.frameBytes
+    const answer = PayloadAnswer.encode({ status: Status.OK, length: rest, proof: large.proof })
+    expect(alice.traffic[1]).toBe(`payload in ${answer.byteLength + rest}`)
+  })
+
+  it('keeps whole chunks only', async () => {
+    const [first, second] = chunks(0)
+    const { partial } = await torn([first!, second!.subarray(0, 1000)])
+    expect(partial.verified).toBe(LIMITS.frameBytes)
+  })
+
+  it('takes chunks from frames of any size', async () => {
+    const pieces = Array.from({ length: 50 }, (_, i) => large.bytes.subarray(i * 11_000, (i + 1) * 11_000))
+    const { partial } = await torn(pieces)
+    expect(partial.verified).toBe(Math.floor(550_000 / LIMITS.frameBytes) * LIMITS.frameBytes)
+  })
+
+  it('keeps what came before a wrong chunk, and blames its sender', async () => {
+    const wrong = chunks(0).map((chunk) => chunk.slice())
+    wrong[2]![5]! ^= 1
+    const { alice, clock, partial, error } = await torn(wrong)
+    expect(error).toMatchObject({ code: 'PAYLOAD_WRONG_HASH', peer: 'bob' })
+    expect(partial.verified).toBe(2 * LIMITS.frameBytes)
+    await clock.run(alice.exchange.fetchPayload('carol', partial))
+    expect(Buffer.from(partial.whole().bytes).equals(large.bytes)).toBe(true)
+  })
+})
+
 describe('uploads', () => {
   const large = randomBytes(8 * LIMITS.frameBytes, seeded(3))
+  const held = payloadOf(large)
+  const wholly = { hash: held.hash, length: large.length }
 
   /** Bob, with a large payload, and admitted peers who each hold so many streams of a kind open without reading. */
-  async function busy(streams: number, protocol: string, request: Uint8Array | undefined) {
-    const both = await introduced({ bob: { holdings: { payload: () => large } } })
+  async function busy(count: number, protocol: string, request: Uint8Array | undefined) {
+    const both = await introduced({
+      alice: { manifest: LARGE },
+      bob: { manifest: LARGE, holdings: { payload: () => held } },
+    })
     const { network, clock } = both
-    const held = []
-    for (let i = 0; i < streams; i++) {
+    const streams = []
+    for (let i = 0; i < count; i++) {
       const name = `peer-${Math.floor(i / LIMITS.uploadsPerPeer)}`
       const wire = network.wire(name)
-      const greeting = hello(encodeManifest(MANIFEST))
+      const greeting = hello(encodeManifest(LARGE))
       await ask(wire, clock, 'bob', PROTOCOLS.hello, greeting, { bodyBytes: () => 0 })
       const stream = await wire.open('bob', protocol)
       if (request !== undefined) void stream.sink([frame(request)])
-      held.push(stream)
+      streams.push(stream)
     }
     await settle()
-    const fetch = () => clock.run(both.alice.exchange.fetchPayload('bob', sha256(large), large.length))
-    return { ...both, held, fetch }
+    const fetch = async () => (await clock.run(fetchPayload(both.alice.exchange, 'bob', wholly))).bytes
+    return { ...both, streams, fetch }
   }
-  const wanted = PayloadRequest.encode({ hash: sha256(large), offset: 0 })
+  const wanted = PayloadRequest.encode({ ...wholly, offset: 0 })
 
   it('are as many as the limit, and then BUSY', async () => {
     const { fetch } = await busy(LIMITS.uploads, PROTOCOLS.payload, wanted)
@@ -359,8 +446,8 @@ describe('uploads', () => {
   })
 
   it('are possible again when one has gone', async () => {
-    const { fetch, held } = await busy(LIMITS.uploads, PROTOCOLS.payload, wanted)
-    held[0]!.abort(new Error('enough'))
+    const { fetch, streams } = await busy(LIMITS.uploads, PROTOCOLS.payload, wanted)
+    streams[0]!.abort(new Error('enough'))
     await settle()
     expect(await fetch()).toHaveLength(large.length)
   })
@@ -371,20 +458,35 @@ describe('uploads', () => {
   })
 
   it('are not taken up by strangers', async () => {
-    const { network, alice, clock } = await introduced({ bob: { holdings: { payload: () => large } } })
+    const { network, fetch } = await busy(0, PROTOCOLS.payload, undefined)
     for (let i = 0; i < LIMITS.uploads; i++) {
       await network.wire(`stranger-${Math.floor(i / LIMITS.inboundStreams)}`).open('bob', PROTOCOLS.payload)
     }
-    const fetching = alice.exchange.fetchPayload('bob', sha256(large), large.length)
-    expect(await clock.run(fetching)).toHaveLength(large.length)
+    expect(await fetch()).toHaveLength(large.length)
+  })
+
+  it('to one peer are at most all that there can be at once, then a copy a second', async () => {
+    const { alice, clock, network } = await introduced()
+    const copy = 4 * MANIFEST.parameters
+    const all = (LIMITS.copies * copy) / BYTES.length
+    const fetch = (from = alice) => clock.run(fetchPayload(from.exchange, 'bob', WANTED))
+    for (let i = 0; i < all; i++) expect(await fetch()).toEqual(PAYLOAD)
+    expect(await rejection(fetch())).toMatchObject({ code: 'PEER_REFUSED', status: 'BUSY' })
+    // The last one went over the budget; each second gives back a copy.
+    await clock.advance(Math.ceil(BYTES.length / copy) * LIMITS.copyIntervalMs)
+    expect(await fetch()).toEqual(PAYLOAD)
+    expect(await rejection(fetch())).toMatchObject({ code: 'PEER_REFUSED', status: 'BUSY' })
+    const carol = await startParty(network, clock, 'carol')
+    await clock.run(carol.exchange.hello('bob'))
+    expect(await fetch(carol)).toEqual(PAYLOAD)
   })
 })
 
 describe('a copy', () => {
   it('comes with its announcement', async () => {
     const { alice, clock } = await introduced()
-    const copy = await clock.run(alice.exchange.fetchCopy('bob', 'author', PAYLOAD.length))
-    expect(copy).toEqual({ announcement: SIGNED, bytes: PAYLOAD })
+    const copy = await clock.run(alice.exchange.fetchCopy('bob', 'author', BYTES.length))
+    expect(copy).toEqual({ announcement: SIGNED, bytes: BYTES })
   })
 
   it.each([
@@ -492,13 +594,13 @@ describe('an exchange', () => {
       }
       await settle()
       expect(clock.sleeping).toBe(0)
-      expect(await clock.run(alice.exchange.fetchPayload('bob', HASH, PAYLOAD.length))).toEqual(PAYLOAD)
+      expect(await clock.run(fetchPayload(alice.exchange, 'bob', WANTED))).toEqual(PAYLOAD)
       expect(await clock.run(alice.exchange.listCopies('bob'))).toEqual([SIGNED])
     },
   )
 
   it.each<[keyof typeof PROTOCOLS, (exchange: Exchange) => Promise<unknown>]>([
-    ['payload', (exchange) => exchange.fetchPayload('bob', HASH, 0)],
+    ['payload', (exchange) => fetchPayload(exchange, 'bob', { hash: HASH, length: 0 })],
     ['copy', (exchange) => exchange.fetchCopy('bob', 'author', 0)],
     ['copy', (exchange) => exchange.listCopies('bob')],
   ])('takes a status of %s that it does not know for a malformed answer', async (kind, asking) => {
@@ -508,7 +610,7 @@ describe('an exchange', () => {
 
   it.each<[keyof typeof PROTOCOLS, (exchange: Exchange) => Promise<unknown>]>([
     ['hello', (exchange) => exchange.hello('bob')],
-    ['payload', (exchange) => exchange.fetchPayload('bob', HASH, 1)],
+    ['payload', (exchange) => fetchPayload(exchange, 'bob', WANTED)],
     ['copy', (exchange) => exchange.listCopies('bob')],
     ['peers', (exchange) => exchange.fetchPeers('bob', wanted(1))],
   ])('speaks %s no more when it has stopped', async (_, asking) => {
@@ -530,8 +632,8 @@ describe('an exchange', () => {
 
 describe('a peer that asks too much', () => {
   it('is answered a burst, then twenty times a second, and blamed for the rest', async () => {
-    const { clock, alice, bob } = await introduced()
-    const fetch = () => alice.exchange.fetchPayload('bob', HASH, PAYLOAD.byteLength)
+    const { clock, alice, bob } = await introduced(LARGE_BOTH)
+    const fetch = () => fetchPayload(alice.exchange, 'bob', WANTED)
     // One request was the introduction.
     for (let i = 1; i < LIMITS.requestBurst; i++) await clock.run(fetch())
     expect((await clock.run(rejection(fetch()))).code).toBe('PEER_UNREACHABLE')
@@ -542,15 +644,14 @@ describe('a peer that asks too much', () => {
   })
 
   it('costs nobody else anything', async () => {
-    const { network, clock, alice } = await introduced()
-    const carol = await startParty(network, clock, 'carol')
+    const { network, clock, alice } = await introduced(LARGE_BOTH)
+    const carol = await startParty(network, clock, 'carol', { manifest: LARGE })
     await clock.run(carol.exchange.hello('bob'))
-    for (let i = 1; i < LIMITS.requestBurst; i++)
-      await clock.run(alice.exchange.fetchPayload('bob', HASH, 1000))
-    expect((await clock.run(rejection(alice.exchange.fetchPayload('bob', HASH, 1000)))).code).toBe(
+    for (let i = 1; i < LIMITS.requestBurst; i++) await clock.run(fetchPayload(alice.exchange, 'bob', WANTED))
+    expect((await clock.run(rejection(fetchPayload(alice.exchange, 'bob', WANTED)))).code).toBe(
       'PEER_UNREACHABLE',
     )
-    expect(await clock.run(carol.exchange.fetchPayload('bob', HASH, 1000))).toEqual(PAYLOAD)
+    expect(await clock.run(fetchPayload(carol.exchange, 'bob', WANTED))).toEqual(PAYLOAD)
   })
 
   it.each([

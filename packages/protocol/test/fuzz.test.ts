@@ -18,8 +18,10 @@ import {
   PeersRequest,
   Status,
 } from '../src/pb/messages.ts'
+import { payloadOf } from '../src/payload.ts'
+import { Reputation } from '../src/reputation.ts'
 import type { Random } from '../src/wire.ts'
-import { startParty } from './support/exchanges.ts'
+import { fetchPayload, startParty } from './support/exchanges.ts'
 import { announcementOf, federationBytes, forge, MANIFEST } from './support/federation.ts'
 import { answerWith, frame } from './support/hostile.ts'
 import { MemoryNetwork } from './support/memory-network.ts'
@@ -168,24 +170,26 @@ describe('hostile frames', () => {
 })
 
 const ADDRESS = '/ip4/127.0.0.1/tcp/4001'
-const PAYLOAD = randomBytes(100, seeded(1))
+const BYTES = randomBytes(100, seeded(1))
+const PAYLOAD = payloadOf(BYTES)
 const GREETING = Hello.encode({ version: 1, manifest: encodeManifest(MANIFEST), addresses: [ADDRESS] })
 
 describe('hostile requests', () => {
   it.each([
     ['hello', GREETING],
-    ['payload', PayloadRequest.encode({ hash: new Uint8Array(32), offset: 5 })],
+    ['payload', PayloadRequest.encode({ hash: new Uint8Array(32), offset: 5, length: 100 })],
     ['copy', CopyRequest.encode({ author: 'alice' })],
     ['peers', PeersRequest.encode({ count: 7, near: '0110', outside: true })],
   ] as const)('leave %s answering, and nothing behind', async (kind, valid) => {
     const network = new MemoryNetwork()
     const clock = new VirtualClock()
     const bob = await startParty(network, clock, 'bob', {
-      holdings: { payload: () => PAYLOAD, copy: () => ({ announcement: SIGNED, bytes: PAYLOAD }) },
+      holdings: { payload: () => PAYLOAD, copy: () => ({ announcement: SIGNED, bytes: BYTES }) },
     })
     const alice = await startParty(network, clock, 'alice')
     await clock.run(alice.exchange.hello('bob'))
     const wire = network.wire('alice')
+    const reputation = new Reputation(clock)
     let framed = true
     for (const bytes of fuzzed([valid], 7, STREAMS)) {
       const stream = await wire.open('bob', PROTOCOLS[kind])
@@ -194,9 +198,11 @@ describe('hostile requests', () => {
       framed = !framed
       // As fast as bob answers anyone.
       await clock.advance(LIMITS.requestIntervalMs)
+      for (const { peer, reason } of bob.offences.splice(0)) reputation.blame(peer, reason)
     }
+    expect(reputation.isCutOff('alice')).toBe(true)
     expect(clock.sleeping).toBe(0)
-    expect((await clock.run(alice.exchange.fetchCopy('bob', 'alice', 100))).bytes).toEqual(PAYLOAD)
+    expect((await clock.run(alice.exchange.fetchCopy('bob', 'alice', 100))).bytes).toEqual(BYTES)
     expect(bob.exchange.admitted()).toEqual(['alice'])
   })
 })
@@ -207,8 +213,8 @@ describe('hostile answers', () => {
     [
       'payloads',
       'payload',
-      PayloadAnswer.encode({ status: Status.OK, length: 100 }),
-      (exchange) => exchange.fetchPayload('bob', new Uint8Array(32), 100),
+      PayloadAnswer.encode({ status: Status.OK, length: 100, proof: PAYLOAD.proof }),
+      (exchange) => fetchPayload(exchange, 'bob', { hash: PAYLOAD.hash, length: 100 }),
     ],
     [
       'copies',
@@ -234,8 +240,8 @@ describe('hostile answers', () => {
     const { exchange } = await startParty(network, clock, 'alice')
     const foreign = new Set<string>()
     // Whole streams: header, a body of 100 bytes where one is promised, and their framing.
-    const stream = new Uint8Array([...frame(header), ...frame(PAYLOAD)])
-    const framed = [...fuzzed([header], 8, STREAMS / 2)].map((bytes) => [frame(bytes), frame(PAYLOAD)])
+    const stream = new Uint8Array([...frame(header), ...frame(BYTES)])
+    const framed = [...fuzzed([header], 8, STREAMS / 2)].map((bytes) => [frame(bytes), frame(BYTES)])
     const raw = [...fuzzed([stream], 9, STREAMS / 2)].map((bytes) => [bytes])
     for (const pieces of [...framed, ...raw]) {
       await answerWith(network, 'bob', PROTOCOLS[protocol], () => pieces)

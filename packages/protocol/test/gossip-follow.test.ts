@@ -2,9 +2,12 @@ import { describe, expect, it } from 'vitest'
 import { decodeSigned } from '../src/announcement.ts'
 import { CODECS } from '../src/codec/codec.ts'
 import { type Holdings, PROTOCOLS } from '../src/exchange.ts'
+import type { LeftOutReason } from '../src/gossip.ts'
 import { LIMITS } from '../src/limits.ts'
-import { PayloadAnswer, Status } from '../src/pb/messages.ts'
-import { announcementOf, copyBytes, copyHash, forge, sha256 } from './support/federation.ts'
+import { PayloadAnswer, PayloadRequest, Status } from '../src/pb/messages.ts'
+import { payloadOf } from '../src/payload.ts'
+import { reply } from '../src/stream.ts'
+import { announcementOf, copyBytes, copyHash, forge } from './support/federation.ts'
 import { andThenSilence, answerWith, frame } from './support/hostile.ts'
 import { randomVector, seeded } from './support/random.ts'
 import { hashSigner } from './support/signers.ts'
@@ -40,13 +43,15 @@ async function hears(world: World, peer: Peer, author: Peer): Promise<void> {
 
 /** A peer with an honest wire that announces what it likes. */
 async function forger(world: World, name: string, payload: Uint8Array, serving: Partial<Holdings> = {}) {
-  const peer = await startPeer(world, name, { serving: () => ({ payload: () => payload, ...serving }) })
+  const peer = await startPeer(world, name, {
+    serving: () => ({ payload: () => payloadOf(payload), ...serving }),
+  })
   const announce = async (
     fields: { sequence?: number; copyHash?: Uint8Array; payloadHash?: Uint8Array } = {},
   ) => {
     const announcement = announcementOf(world.manifest, name, {
       length: payload.byteLength,
-      payloadHash: sha256(payload),
+      payloadHash: payloadOf(payload).hash,
       ...fields,
     })
     const forged = await forge(announcement, hashSigner(name))
@@ -95,7 +100,8 @@ describe('a follower', () => {
     // ... and follows by deltas from there.
     await tell(alice, x(4), 4)
     expect(copyAt(bob, 'alice')).toBe(told(alice, 3))
-    expect(bob.gossip.holdings.payload(sha256(alice.states[3]!.payload))).toEqual(alice.states[3]!.payload)
+    const last = payloadOf(alice.states[3]!.payload)
+    expect(bob.gossip.holdings.payload(last.hash)).toEqual(last)
   })
 
   it('heals a copy that the delta does not fit: the full copy that an epoch began with was not heard', async () => {
@@ -116,17 +122,19 @@ describe('a follower', () => {
     const { peer, announce } = await forger(world, 'mallory', copyBytes(x(1)))
     const bob = await startPeer(world, 'bob')
     await meet(world, peer, bob)
-    await announce({ payloadHash: sha256(copyBytes(x(2))) })
+    await announce({ payloadHash: payloadOf(copyBytes(x(2))).hash })
     expect(bob.refusals).toEqual([{ reason: 'hash', peer: 'mallory' }])
     expect(copyAt(bob, 'mallory')).toBeUndefined()
   })
 
   it('keeps what it has when an author serves another length than it announced', async () => {
     const world = createWorld()
-    const short = copyBytes(x(1)).subarray(4)
-    const { peer, announce } = await forger(world, 'mallory', copyBytes(x(1)), { payload: () => short })
+    const { peer, announce } = await forger(world, 'mallory', copyBytes(x(1)))
     const bob = await startPeer(world, 'bob')
     await meet(world, peer, bob)
+    const { proof } = payloadOf(copyBytes(x(1)))
+    const header = PayloadAnswer.encode({ status: Status.OK, length: 252, proof })
+    await answerWith(world.network, 'mallory', PROTOCOLS.payload, () => [frame(header)])
     await announce()
     expect(bob.refusals).toEqual([{ reason: 'length', peer: 'mallory' }])
   })
@@ -185,9 +193,13 @@ describe('a follower', () => {
     const world = createWorld()
     const [alice, bob] = await pair(world)
     // The header is there, the bytes never come.
-    const header = PayloadAnswer.encode({ status: Status.OK, length: 4 * 64 })
-    await answerWith(world.network, 'alice', PROTOCOLS.payload, () => andThenSilence(frame(header)))
+    world.pubsub.lost = () => true
     await tell(alice, x(1), 1)
+    world.pubsub.lost = () => false
+    const { proof } = payloadOf(alice.states[0]!.payload)
+    const header = PayloadAnswer.encode({ status: Status.OK, length: 4 * 64, proof })
+    await answerWith(world.network, 'alice', PROTOCOLS.payload, () => andThenSilence(frame(header)))
+    await world.pubsub.judge(world.topic, alice.states[0]!.announcement, 'alice', 'bob')
     await world.clock.advance(LIMITS.progressTimeoutMs - 1)
     expect(bob.refusals).toEqual([])
     await world.clock.advance(LIMITS.progressTimeoutMs + 1)
@@ -222,8 +234,8 @@ describe('a follower', () => {
       holdings.copy('alice')!.announcement,
     ])
     expect(holdings.copy('alice')).toEqual(alice.gossip.holdings.copy('alice'))
-    for (const { payload } of [...alice.states, ...bob.states])
-      expect(holdings.payload(sha256(payload))).toEqual(payload)
+    for (const payload of [...alice.states, ...bob.states].map((state) => payloadOf(state.payload)))
+      expect(holdings.payload(payload.hash)).toEqual(payload)
     expect(holdings.payload(new Uint8Array(32))).toBeUndefined()
     expect(holdings.copy('carol')).toBeUndefined()
   })
@@ -342,8 +354,8 @@ describe('a donor that lies about a copy', () => {
     [
       'with somebody else’s copy and announcement',
       'malformed',
-      async ({ bob }) => {
-        await bob.gossip.publish(x(6), 1)
+      async ({ bob, world }) => {
+        await tellWithout(world, ['carol'], bob, [6])
         return bob.gossip.holdings.copy('bob')
       },
     ],
@@ -386,5 +398,110 @@ describe('a donor that lies about a copy', () => {
   it('with a stale copy that is news to us does not keep us from the newest', async () => {
     const { got, truth } = await carolAsks(({ alice }) => stateOf(alice, 1))
     expect(got).toBe(truth)
+  })
+})
+
+describe('an author that is not mixed with', () => {
+  const nothing = { copy: () => undefined }
+  const finite = copyBytes(x(1))
+  /** Mallory announces a payload and serves another answer than that. */
+  async function lied(
+    world: World,
+    fields: { payloadHash?: Uint8Array },
+    payload = finite,
+    pieces?: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  ): Promise<Peer> {
+    const { peer, announce } = await forger(world, 'author', payload, nothing)
+    const bob = await startPeer(world, 'bob')
+    await meet(world, peer, bob)
+    if (pieces !== undefined) {
+      await answerWith(world.network, 'author', PROTOCOLS.payload, pieces)
+      await answerWith(world.network, 'author', PROTOCOLS.copy, pieces)
+    }
+    await announce(fields)
+    await world.clock.advance(2 * LIMITS.progressTimeoutMs)
+    return bob
+  }
+  const honest = async (world: World) => (await startPeers(world, ['author', 'bob'])) as [Peer, Peer]
+
+  /** How it comes to each; Bob is asked. */
+  const stories: Record<LeftOutReason, (world: World) => Promise<Peer>> = {
+    async stale(world) {
+      const [author, bob] = await honest(world)
+      await tell(author, x(1), 1)
+      for (let round = 0; round < 8; round++) bob.gossip.mix(x(2))
+      return bob
+    },
+    async muted(world) {
+      const [author, bob] = await honest(world)
+      await tell(author, x(1), 1)
+      return bob
+    },
+    async pending(world) {
+      const [author, bob] = await honest(world)
+      world.network.stall('author', 'bob')
+      await tell(author, x(1), 1)
+      return bob
+    },
+    async unreachable(world) {
+      const [author, bob] = await honest(world)
+      await tellWithout(world, ['bob'], author, [1])
+      world.network.cut('author', 'bob')
+      await hears(world, bob, author)
+      return bob
+    },
+    async refused(world) {
+      // They have not been introduced.
+      const author = await startPeer(world, 'author')
+      const bob = await startPeer(world, 'bob')
+      await tell(author, x(1), 1)
+      return bob
+    },
+    timeout: (world) => lied(world, {}, finite, () => andThenSilence()),
+    malformed: (world) => lied(world, {}, finite, () => [frame(Uint8Array.of(0xff))]),
+    hash: (world) => lied(world, { payloadHash: payloadOf(copyBytes(x(2))).hash }, copyBytes(x(2)).fill(7)),
+    length(world) {
+      const { proof } = payloadOf(finite)
+      const header = PayloadAnswer.encode({ status: Status.OK, length: 252, proof })
+      return lied(world, {}, finite, () => [frame(header)])
+    },
+    'non-finite': (world) => lied(world, {}, copyBytes(x(1).fill(NaN))),
+  }
+
+  it.each(Object.entries(stories))('is left out with the reason: %s', async (reason, happens) => {
+    const bob = await happens(createWorld())
+    const muted = new Set(reason === 'muted' ? ['author'] : [])
+    expect(bob.gossip.mix(x(3), muted).leftOut).toEqual([{ peer: 'author', reason }])
+  })
+})
+
+describe('a pull that breaks off', () => {
+  it('goes on at another follower, which sends only what is missing', async () => {
+    const world = createWorld('float32', 400_000)
+    const large = randomVector(400_000, 1)
+    const [alice, bob, carol] = (await startPeers(world, ['alice', 'bob', 'carol'])) as [Peer, Peer, Peer]
+    world.pubsub.lost = (_, to) => to === 'carol'
+    await tell(alice, large, 1)
+    await world.clock.advance(1000)
+    expect(copyAt(bob, 'alice')).toBe(told(alice))
+    world.pubsub.lost = () => false
+    // Alice sends four of seven chunks and dies.
+    const { bytes, proof } = payloadOf(alice.states[0]!.payload)
+    const header = PayloadAnswer.encode({ status: Status.OK, length: bytes.byteLength, proof })
+    const sent = 4 * LIMITS.frameBytes
+    const chunks = [0, 1, 2, 3].map((i) => bytes.subarray(i * LIMITS.frameBytes, (i + 1) * LIMITS.frameBytes))
+    await answerWith(world.network, 'alice', PROTOCOLS.payload, () => [header, ...chunks].map(frame))
+    const asked: number[] = []
+    await world.network.wire('bob').handle(PROTOCOLS.payload, (stream) =>
+      reply(stream, world.clock, LIMITS.requestBytes, (request) => {
+        const { offset } = PayloadRequest.decode(request)
+        asked.push(offset)
+        const body = bytes.subarray(offset)
+        return { header: PayloadAnswer.encode({ status: Status.OK, length: body.byteLength, proof }), body }
+      }),
+    )
+    await hears(world, carol, alice)
+    expect(copyAt(carol, 'alice')).toBe(told(alice))
+    expect(asked).toEqual([sent])
   })
 })

@@ -3,6 +3,7 @@ import { type Averaging, AVERAGE_PROTOCOL, createAveraging } from '../src/averag
 import { CODECS, type CodecName } from '../src/codec/codec.ts'
 import type { RefusalReason } from '../src/gossip.ts'
 import { LIMITS } from '../src/limits.ts'
+import { distance } from '../src/mixing.ts'
 import { AverageDone, AverageHeader, Status } from '../src/pb/messages.ts'
 import type { Wire, WireStream } from '../src/wire.ts'
 import { sha256 } from './support/federation.ts'
@@ -113,6 +114,25 @@ describe('pairwise averaging', () => {
     const bias = sum.map((total, k) => total / times - (x(2)[k]! - x(3)[k]!) / 2)
     // One exchange is off by up to 0.016 an element; a mean of 60 by a fraction of that.
     expect(Math.max(...bias.map(Math.abs))).toBeLessThan(0.004)
+  })
+
+  it('goes on to agree, beyond what int8 can write down', async () => {
+    const { alice, bob, clock } = await pair()
+    const [a, b] = [x(2), x(3)]
+    const apart: number[] = []
+    for (let round = 0; round < 60; round++) {
+      bob.averaging.offer(b)
+      alice.averaging.offer(a)
+      await clock.advance(100_000)
+      for (const [own, { averaging }] of [[a, alice] as const, [b, bob] as const]) {
+        const { increment } = averaging.take()!
+        for (let k = 0; k < COUNT; k++) own[k]! += increment[k]!
+      }
+      apart.push(distance(a, b))
+    }
+    const rounding = distance(x(2), INITIAL) * 0.006
+    expect(apart[0]).toBeGreaterThan(rounding)
+    expect(Math.max(...apart.slice(40))).toBeLessThan(rounding / 2)
   })
 
   it('adds up what a round brings: one that we asked, and one that asked us', async () => {
@@ -309,7 +329,15 @@ describe('a hostile other side', () => {
   const codec = CODECS.int8
   const good = codec.encode(x(9), seeded(1))
   const header = (fields: Partial<AverageHeader> = {}) =>
-    frame(AverageHeader.encode({ status: Status.OK, length: good.byteLength, hash: sha256(good), ...fields }))
+    frame(
+      AverageHeader.encode({
+        status: Status.OK,
+        length: good.byteLength,
+        hash: sha256(good),
+        noise: 0,
+        ...fields,
+      }),
+    )
   const done = frame(AverageDone.encode({ hash: sha256(good) }))
   const infinite = good.slice()
   new DataView(infinite.buffer).setFloat32(0, Infinity, true)
@@ -318,6 +346,8 @@ describe('a hostile other side', () => {
     ['garbage', () => [Uint8Array.of(5, 1, 2, 3, 4, 5)], 'malformed'],
     ['another length', () => [header({ length: 7 })], 'length'],
     ['a huge length', () => [header({ length: 0xffffffff })], 'length'],
+    ['a noise that is no number', () => [header({ noise: NaN })], 'malformed'],
+    ['a noise below nothing', () => [header({ noise: -1 })], 'malformed'],
     ['a refusal', () => [header({ status: Status.BAD_REQUEST })], 'refused'],
     ['another hash', () => [header({ hash: new Uint8Array(32) }), frame(good), done], 'hash'],
     ['no hash', () => [header({ hash: new Uint8Array() }), frame(good), done], 'hash'],
@@ -358,7 +388,7 @@ describe('a hostile other side', () => {
     expect(alice.averaging.take()?.peers).toEqual(['bob'])
   })
 
-  it('that asks again and again is busy-signalled, whatever it asks for', async () => {
+  it('that asks again and again for what nobody has is told so, and takes nobody’s place', async () => {
     const world = createWorld()
     const { network, clock } = world
     const alice = await start(world, 'alice')
@@ -368,10 +398,13 @@ describe('a hostile other side', () => {
       await stream.sink([header({ length: 7 })])
       await settle()
     }
-    // Four may begin and fail; from the fifth on nothing is even read.
-    expect(alice.refusals).toEqual(['length', 'length', 'length', 'length'])
+    // Dear enough to be cut off after the fourth (reputation.ts).
+    expect(alice.refusals).toEqual(Array(10).fill('length'))
     expect(alice.averaging.take()).toBeUndefined()
+    const bob = await start(world, 'bob', { outsiders: ['alice'] })
+    bob.averaging.offer(x(4))
     await clock.advance(A_WHILE_MS + LIMITS.progressTimeoutMs)
+    expect(alice.averaging.take()?.peers).toEqual(['bob'])
     expect(clock.sleeping).toBe(0)
   })
 })

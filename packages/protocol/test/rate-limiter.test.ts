@@ -19,6 +19,15 @@ describe('RateLimiter', () => {
     expect(limiter().passed('a', 100)).toBe(BURST)
   })
 
+  it('counts one that is large for as much as it is, though it may go over', async () => {
+    const { clock, limit } = limiter()
+    expect(limit.take('a', BURST + 2)).toBe(true)
+    await clock.advance(3 * INTERVAL_MS - 1)
+    expect(limit.take('a')).toBe(false)
+    await clock.advance(1)
+    expect(limit.take('a')).toBe(true)
+  })
+
   it('then lets one pass in each interval, to the millisecond', async () => {
     const { clock, passed } = limiter()
     passed('a', 100)

@@ -138,13 +138,8 @@ describe('ask', () => {
       [frame(HEADER), frame(new Uint8Array(LIMITS.frameBytes + 1))],
       'MESSAGE_MALFORMED',
     ],
-    [
-      'the body is shorter than promised',
-      10,
-      [frame(HEADER), frame(new Uint8Array(6))],
-      'PAYLOAD_WRONG_LENGTH',
-    ],
-    ['the body is missing', 10, [frame(HEADER)], 'PAYLOAD_WRONG_LENGTH'],
+    ['the body is shorter than promised', 10, [frame(HEADER), frame(new Uint8Array(6))], 'PEER_UNREACHABLE'],
+    ['the body is missing', 10, [frame(HEADER)], 'PEER_UNREACHABLE'],
     [
       'the body is longer than promised',
       10,
@@ -174,10 +169,10 @@ describe('ask', () => {
 
   it('says how long a wrong body was', async () => {
     expect(await failure(10, frame(HEADER), frame(new Uint8Array(6)))).toEqual({
-      code: 'PAYLOAD_WRONG_LENGTH',
+      code: 'PEER_UNREACHABLE',
       peer: 'bob',
-      expected: 10,
-      actual: 6,
+      stage: 'protocol',
+      reason: 'the stream ended after 6 of 10 bytes',
     })
     expect(
       await failure(10, frame(HEADER), frame(new Uint8Array(6)), frame(new Uint8Array(6))),

@@ -1,4 +1,4 @@
-import { LIMITS, type CodecName } from '../../../packages/protocol/src/index.ts'
+import { type CodecChoice, LIMITS } from '../../../packages/protocol/src/index.ts'
 import { seeded } from '../../../packages/protocol/test/support/random.ts'
 import type { Attack } from './attackers.ts'
 import { createSwarm, ROUND_MS, type SimulatedPeer, type Swarm } from './swarm.ts'
@@ -8,7 +8,7 @@ export interface Scenario {
   readonly seed: number
   readonly peers: number
   readonly parameters: number
-  readonly codec: CodecName
+  readonly codec: CodecChoice
   readonly exchange: boolean
   readonly realKeys: boolean
   readonly delayMs: number
@@ -29,7 +29,7 @@ export interface Scenario {
   readonly calm: number
 }
 
-const CODEC_NAMES: readonly CodecName[] = ['int8', 'float16', 'float32']
+const VALUES = ['int8', 'float16', 'float32'] as const
 /** Mostly of one cell, since that is quick; the larger ones divide. */
 const SIZES = [4, 8, 8, 12, 12, 16, 20, 32]
 
@@ -44,7 +44,7 @@ export function scenarioOf(seed: number): Scenario {
     seed,
     peers: one(SIZES),
     parameters: 48,
-    codec: one(CODEC_NAMES),
+    codec: { values: one(VALUES) },
     exchange: true,
     realKeys: random() < 1 / 8,
     delayMs: 10 + 300 * random() ** 2,
@@ -71,7 +71,7 @@ export function quiet(seed: number, what: Partial<Scenario>): Scenario {
     seed,
     peers: 16,
     parameters: 48,
-    codec: 'int8',
+    codec: { values: 'int8' },
     exchange: true,
     realKeys: false,
     delayMs: 50,
@@ -102,7 +102,7 @@ export interface Outcome {
   readonly cells: number
   /** Of all numbers that came out; the same seed must give the same. */
   readonly fingerprint: string
-  /** Per peer and round, sent, by kind. */
+  /** Sent in the calm rounds, per peer and round, by kind; an announcement counts once, whoever relays it. */
   readonly bytes: Readonly<Record<string, number>>
 }
 
@@ -139,6 +139,7 @@ export async function runScenario(scenario: Scenario): Promise<Outcome> {
   swarm.partition(undefined)
   Object.assign(weather, { loss: 0, duplication: 0, broken: 0 })
   const before = honest.map(({ rounds }) => rounds)
+  const sentBefore = honest.map(({ sent }) => new Map(sent))
   await swarm.run(calm * ROUND_MS)
   for (const violation of boundsOf(swarm)) violations.add(violation)
 
@@ -158,9 +159,11 @@ export async function runScenario(scenario: Scenario): Promise<Outcome> {
   const cells = new Set(honest.map(({ life }) => life?.network.connector.cell())).size
   const loss = vectors.reduce((sum, x) => sum + swarm.problem.loss(x), 0) / vectors.length
   const rounds = honest.reduce((sum, peer) => sum + peer.rounds, 0)
+  const calmRounds = rounds - before.reduce((sum, count) => sum + count, 0)
   const bytes: Record<string, number> = {}
-  for (const peer of honest)
-    for (const [kind, sent] of peer.sent) bytes[kind] = (bytes[kind] ?? 0) + sent / rounds
+  for (const [i, peer] of honest.entries())
+    for (const [kind, sent] of peer.sent)
+      bytes[kind] = (bytes[kind] ?? 0) + (sent - (sentBefore[i]!.get(kind) ?? 0)) / calmRounds
   await swarm.stop()
   if (swarm.clock.sleeping > 0)
     violations.add(`${swarm.clock.sleeping} timers run after everyone has stopped`)

@@ -5,7 +5,7 @@ import type { KnownPeers } from '../../../packages/node/src/state/state-director
 import {
   Reputation,
   type Clock,
-  type CodecName,
+  type CodecChoice,
   type Manifest,
   type OwnState,
   type Signer,
@@ -24,7 +24,7 @@ export interface SwarmOptions {
   readonly seed: number
   readonly peers: number
   readonly parameters: number
-  readonly codec: CodecName
+  readonly codec: CodecChoice
   /** Whether peers exchange anything; otherwise everyone trains alone. */
   readonly exchange: boolean
   /** Ed25519 instead of a keyed hash. */

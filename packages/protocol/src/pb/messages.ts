@@ -381,6 +381,7 @@ export namespace Status {
 export interface PayloadRequest {
   hash: Uint8Array
   offset: number
+  length: number
 }
 
 export namespace PayloadRequest {
@@ -404,6 +405,11 @@ export namespace PayloadRequest {
             w.uint32(obj.offset)
           }
 
+          if (obj.length != null && obj.length !== 0) {
+            w.uint32(24)
+            w.uint32(obj.length)
+          }
+
           if (opts.lengthDelimited !== false) {
             w.ldelim()
           }
@@ -412,6 +418,7 @@ export namespace PayloadRequest {
           const obj: any = {
             hash: uint8ArrayAlloc(0),
             offset: 0,
+            length: 0,
           }
 
           const end = length == null ? reader.len : reader.pos + length
@@ -426,6 +433,10 @@ export namespace PayloadRequest {
               }
               case 2: {
                 obj.offset = reader.uint32()
+                break
+              }
+              case 3: {
+                obj.length = reader.uint32()
                 break
               }
               default: {
@@ -458,6 +469,7 @@ export namespace PayloadRequest {
 export interface PayloadAnswer {
   status: Status
   length: number
+  proof: Uint8Array
 }
 
 export namespace PayloadAnswer {
@@ -481,6 +493,11 @@ export namespace PayloadAnswer {
             w.uint32(obj.length)
           }
 
+          if (obj.proof != null && obj.proof.byteLength > 0) {
+            w.uint32(26)
+            w.bytes(obj.proof)
+          }
+
           if (opts.lengthDelimited !== false) {
             w.ldelim()
           }
@@ -489,6 +506,7 @@ export namespace PayloadAnswer {
           const obj: any = {
             status: Status.OK,
             length: 0,
+            proof: uint8ArrayAlloc(0),
           }
 
           const end = length == null ? reader.len : reader.pos + length
@@ -503,6 +521,10 @@ export namespace PayloadAnswer {
               }
               case 2: {
                 obj.length = reader.uint32()
+                break
+              }
+              case 3: {
+                obj.proof = reader.bytes()
                 break
               }
               default: {
@@ -958,6 +980,7 @@ export interface AverageHeader {
   status: Status
   length: number
   hash: Uint8Array
+  noise: number
 }
 
 export namespace AverageHeader {
@@ -986,6 +1009,11 @@ export namespace AverageHeader {
             w.bytes(obj.hash)
           }
 
+          if (obj.noise != null && obj.noise !== 0) {
+            w.uint32(33)
+            w.double(obj.noise)
+          }
+
           if (opts.lengthDelimited !== false) {
             w.ldelim()
           }
@@ -995,6 +1023,7 @@ export namespace AverageHeader {
             status: Status.OK,
             length: 0,
             hash: uint8ArrayAlloc(0),
+            noise: 0,
           }
 
           const end = length == null ? reader.len : reader.pos + length
@@ -1013,6 +1042,10 @@ export namespace AverageHeader {
               }
               case 3: {
                 obj.hash = reader.bytes()
+                break
+              }
+              case 4: {
+                obj.noise = reader.double()
                 break
               }
               default: {

@@ -2,6 +2,8 @@ import type { ProtocolError } from '../../src/errors.ts'
 import { createExchange, type Exchange, type Holdings } from '../../src/exchange.ts'
 import type { RefusalReason } from '../../src/gossip.ts'
 import type { Manifest } from '../../src/manifest.ts'
+import { PartialPayload, type Payload } from '../../src/payload.ts'
+import { limitRequests } from '../../src/rate-limiter.ts'
 import { MANIFEST } from './federation.ts'
 import type { MemoryNetwork } from './memory-network.ts'
 import type { VirtualClock } from './virtual-clock.ts'
@@ -41,7 +43,7 @@ export async function startParty(
   const traffic: string[] = []
   const offences: Party['offences'] = []
   const exchange = createExchange({
-    wire: network.wire(name),
+    wire: limitRequests(network.wire(name), clock, (peer) => offences.push({ peer, reason: 'rate' })),
     clock,
     manifest: manifest ?? undefined,
     holdings: { ...NOTHING, ...holdings },
@@ -53,4 +55,15 @@ export async function startParty(
   })
   await exchange.start()
   return { name, exchange, admitted, refused, traffic, offences }
+}
+
+/** Fetches a whole payload from one peer. */
+export async function fetchPayload(
+  exchange: Exchange,
+  peer: string,
+  { hash, length }: { readonly hash: Uint8Array; readonly length: number },
+): Promise<Payload> {
+  const payload = new PartialPayload(hash, length)
+  await exchange.fetchPayload(peer, payload)
+  return payload.whole()
 }

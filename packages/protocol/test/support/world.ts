@@ -4,6 +4,7 @@ import { createExchange, type Exchange, type Holdings } from '../../src/exchange
 import { announcementTopic, createGossip, type Gossip, type RefusalReason } from '../../src/gossip.ts'
 import { type Manifest, manifestHash } from '../../src/manifest.ts'
 import type { OwnState } from '../../src/own-state.ts'
+import { limitRequests } from '../../src/rate-limiter.ts'
 import type { Clock, Signer } from '../../src/wire.ts'
 import { copyHash, manifestFor } from './federation.ts'
 import { MemoryNetwork } from './memory-network.ts'
@@ -73,7 +74,7 @@ export async function startPeer(world: World, name: string, options: PeerOptions
   const streams: string[] = []
   const diary: string[] = []
   const endpoint = world.pubsub.endpoint(name)
-  const wire = network.wire(name)
+  const wire = limitRequests(network.wire(name), clock, (peer) => refusals.push({ reason: 'rate', peer }))
   const honest: Holdings = {
     payload: (hash) => gossip.holdings.payload(hash),
     copy: (author) => gossip.holdings.copy(author),
