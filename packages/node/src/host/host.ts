@@ -51,6 +51,12 @@ const CONNECTION_LIMITS = {
   streamOptions: { maxStreamWindowSize: 4 << 20 },
 }
 
+/**
+ * A connection over which no ping comes back for so long is closed, for a router that was restarted forgets connections
+ * without a word, and TCP notices after a quarter of an hour. Far above libp2p's 5 s: a busy loop must not cost connections.
+ */
+const SILENCE_MS = 60_000
+
 /** libp2p's default would end a relayed connection after two minutes or 128 kB: less than a round of a large model. */
 const RESERVATIONS = { applyDefaultLimit: false, maxReservations: 64 }
 
@@ -76,8 +82,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
         // libp2p's default of 5 a second and address refuses a swarm behind one address.
         inboundConnectionThreshold: options.crowded ? 1000 : 20,
       },
-      // A second belt: a busy loop must not cost connections.
-      connectionMonitor: { abortConnectionOnPingFailure: false },
+      connectionMonitor: { pingTimeout: { minTimeout: SILENCE_MS, maxTimeout: SILENCE_MS } },
       services: {
         identify: identify(),
         ping: ping(),
