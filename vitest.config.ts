@@ -20,6 +20,7 @@ export default defineConfig({
             'packages/*/test/**/*.test.ts',
             'test/contract/**/*.test.ts',
             'test/simulation/**/*.test.ts',
+            'test/chaos/**/*.test.ts',
             'bench/**/*.test.mjs',
           ],
           testTimeout: 30_000,

@@ -1,10 +1,6 @@
 // What does a peer cost, and how does it grow: peers on one machine, experts, layers, context? See README.md.
-import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { nodeArguments, startCompetitor } from '../engine/line-protocol.mjs'
 import { BATCH, CONTEXT, SHAPES, workload } from '../engine/workload.mjs'
@@ -12,8 +8,8 @@ import { machine } from '../machine.mjs'
 import { linePlot } from '../plot/plot.mjs'
 import { peakMemoryMB, residentMemoryMB } from '../process-tree.mjs'
 import { median, rounded } from '../statistics.mjs'
+import { runSwarm } from '../swarm.mjs'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const PEERS = [1, 2, 4, 8]
 /** A router phase falls due in the third; the fourth is one more to take a median of. */
 const ROUNDS = 4
@@ -73,39 +69,15 @@ if (flags.json) {
 /** N real peers over TCP on this machine, each a process, each with its own language. */
 async function swarm(peers) {
   console.error(`${peers} peers ...`)
-  const state = mkdtempSync(join(tmpdir(), 'comigs-bench-'))
-  const main = join(ROOT, 'packages/node/dist/cli/main.js')
-  const args = [
-    'swarm',
-    '--data-set',
-    join(ROOT, 'data/multilingual-cc0'),
-    '--peers',
-    peers,
-    '--rounds',
-    ROUNDS,
-  ]
-  const child = spawn(
-    process.execPath,
-    [
-      main,
-      ...args,
-      '--threads',
-      threads,
-      '--batch',
-      BATCH,
-      '--context',
-      CONTEXT,
-      '--state',
-      state,
-      '--json',
-    ].map(String),
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  )
-  const ended = new Promise((resolve) => child.on('close', resolve))
   const seen = new Map()
-  for await (const line of createInterface({ input: child.stdout })) {
-    const { peer, ...event } = JSON.parse(line)
-    if (peer === undefined) continue
+  const flags = {
+    '--peers': peers,
+    '--rounds': ROUNDS,
+    '--threads': threads,
+    '--batch': BATCH,
+    '--context': CONTEXT,
+  }
+  await runSwarm(flags, async (peer, event) => {
     const known = seen.get(peer) ?? { rounds: [] }
     seen.set(peer, known)
     if (event.event === 'listening') Object.assign(known, { pid: event.pid, http: event.http })
@@ -115,10 +87,7 @@ async function swarm(peers) {
       known.lagMs = [...(known.lagMs ?? []), await eventLoopLagMs(known.http)]
     }
     if (event.event === 'staying') known.peakRssMB = peakMemoryMB(known.pid)
-  }
-  const code = await ended
-  rmSync(state, { recursive: true })
-  if (code !== 0) throw new Error(`a swarm of ${peers} ended with ${code}`)
+  })
   const all = [...seen.values()]
   // The first round also compiles.
   const settled = all.map(({ rounds }) => rounds.slice(1))

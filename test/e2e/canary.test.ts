@@ -163,6 +163,7 @@ describe.each<CodecName>(['float32', 'float16', 'int8', 'int4'])(
           listen: ['/ip4/127.0.0.1/tcp/0'],
           announce: [],
           crowded: true,
+          relay: false,
           http: { host: '127.0.0.1', port: 0 },
         },
         ...{ httpNames: [], httpToken: undefined },

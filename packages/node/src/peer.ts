@@ -78,6 +78,8 @@ export interface PeerConfig {
   readonly threads: number
   readonly listen: readonly string[]
   readonly announce: readonly string[]
+  /** Whether to carry connections to peers that cannot be dialled. */
+  readonly relay: boolean
   /** Whether many peers share this machine's address. */
   readonly crowded: boolean
   readonly http: { readonly host: string; readonly port: number }
@@ -162,6 +164,7 @@ export async function runPeer(
       isCutOff: (peer) => reputation.isCutOff(peer),
       listen: config.listen,
       announce: config.announce,
+      relay: config.relay,
       federation,
       crowded: config.crowded,
       metrics: prometheusMetrics({

@@ -42,17 +42,18 @@ export class PeerProcess {
   #stderr = ''
   exitCode: number | null | undefined
 
-  constructor(args: readonly string[]) {
-    this.#child = spawn(process.execPath, [
-      MAIN,
-      '--json',
-      '--listen',
-      '/ip4/127.0.0.1/tcp/0',
-      '--crowded',
-      ...args,
-    ])
+  constructor(
+    args: readonly string[],
+    options: { listen?: string; env?: Record<string, string>; onEvent?(event: PeerEvent): void } = {},
+  ) {
+    const { listen = '/ip4/127.0.0.1/tcp/0', env, onEvent } = options
+    this.#child = spawn(process.execPath, [MAIN, '--json', '--listen', listen, '--crowded', ...args], {
+      env: { ...process.env, ...env },
+    })
     createInterface({ input: this.#child.stdout! }).on('line', (line) => {
-      this.events.push(JSON.parse(line) as PeerEvent)
+      const event = JSON.parse(line) as PeerEvent
+      this.events.push(event)
+      onEvent?.(event)
       this.#notify()
     })
     this.#child.stderr!.on('data', (data: Buffer) => (this.#stderr += data.toString()))
@@ -64,6 +65,11 @@ export class PeerProcess {
 
   get pid(): number {
     return this.#child.pid!
+  }
+
+  /** What it logged. */
+  get stderr(): string {
+    return this.#stderr
   }
 
   all<K extends PeerEvent['event']>(kind: K): Extract<PeerEvent, { event: K }>[] {

@@ -75,6 +75,11 @@ export function addPeerOptions(command: Command): void {
     .addOption(
       option('--announce <address...>', 'further multiaddrs at which others reach us').argParser(list),
     )
+    .addOption(
+      option('--relay', 'carry connections to peers that cannot be dialled (--listen /p2p-circuit)').default(
+        false,
+      ),
+    )
     .addOption(option('--crowded', "many peers share this machine's address").default(false))
   command.optionsGroup('Metrics, status and text over HTTP:')
   for (const one of httpOptions()) command.addOption(one)

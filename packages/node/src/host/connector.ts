@@ -4,6 +4,7 @@ import {
   Directory,
   type Exchange,
   findCell,
+  isProtocolError,
   LIMITS,
   type PeerAddresses,
   type PeersWanted,
@@ -109,17 +110,20 @@ export function createConnector(init: ConnectorInit): Connector {
     one.nextTryMs = clock.now() + ms * (0.5 + random())
   }
 
+  const failed = (one: Target) => {
+    one.failures++
+    pause(one, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** one.failures))
+  }
+
   const dial = async (name: string, one: Target): Promise<void> => {
     one.dialling = true
     try {
       one.peer = await dialer.dial(
         one.peer === undefined ? one.addresses : one.addresses.map(insisting(one.peer)),
       )
-      one.failures = 0
       pause(one, FIRST_PAUSE_MS)
     } catch (error) {
-      one.failures++
-      pause(one, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** one.failures))
+      failed(one)
       log.debug({ peer: name, failures: one.failures, error: messageOf(error) }, 'dial failed')
     } finally {
       one.dialling = false
@@ -218,14 +222,24 @@ export function createConnector(init: ConnectorInit): Connector {
   }
 
   const greet = async (peer: string): Promise<void> => {
+    const dialled = () => [...targets.values()].filter((one) => one.peer === peer)
     try {
       await exchange.hello(peer)
-      await askForPeers(peer)
+      for (const one of dialled()) one.failures = 0
     } catch (error) {
       log.info({ peer, error: messageOf(error) }, 'introduction failed')
-      for (const one of targets.values()) if (one.peer === peer) pause(one, REFUSED_PAUSE_MS)
+      // What got lost on the way says nothing about the peer.
+      const isOfOthers = isProtocolError(error, 'MANIFEST_MISMATCH', 'MANIFEST_INVALID')
+      for (const one of dialled()) {
+        if (isOfOthers) pause(one, REFUSED_PAUSE_MS)
+        else failed(one)
+      }
       await dialer.hangUp(peer).catch(() => undefined)
+      return
     }
+    await askForPeers(peer).catch((error: unknown) => {
+      log.debug({ peer, error: messageOf(error) }, 'peer exchange failed')
+    })
   }
 
   const remember = (peer: string, addresses: readonly string[], ageMs: number) => {
@@ -242,6 +256,13 @@ export function createConnector(init: ConnectorInit): Connector {
         onClose(peer) {
           exchange.forget(peer)
           directory.lost(peer)
+        },
+        onMoved() {
+          for (const peer of exchange.admitted()) {
+            void exchange.hello(peer).catch((error: unknown) => {
+              log.debug({ peer, error: messageOf(error) }, 'could not tell it where we are now')
+            })
+          }
         },
       })
       void (async () => {

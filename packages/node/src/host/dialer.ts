@@ -18,6 +18,8 @@ export interface Dialer {
     onOpen(peer: string, direction: 'inbound' | 'outbound'): void
     /** The last connection to it is gone. */
     onClose(peer: string): void
+    /** Where we can be reached has changed: a relay took us in, or is gone. */
+    onMoved(): void
   }): () => void
 }
 
@@ -32,18 +34,27 @@ export function createDialer(host: Host): Dialer {
       return connection.remotePeer.toString()
     },
     hangUp: (peer) => host.hangUp(peerIdFromString(peer)),
-    listen({ onOpen, onClose }) {
+    listen({ onOpen, onClose, onMoved }) {
       const opened = ({ detail }: CustomEvent<Connection>) => {
         onOpen(detail.remotePeer.toString(), detail.direction)
       }
       const closed = ({ detail }: CustomEvent<PeerId>) => {
         onClose(detail.toString())
       }
+      let told = host.getMultiaddrs().join()
+      const updated = () => {
+        const now = host.getMultiaddrs().join()
+        if (now === told) return
+        told = now
+        onMoved()
+      }
       host.addEventListener('connection:open', opened)
       host.addEventListener('peer:disconnect', closed)
+      host.addEventListener('self:peer:update', updated)
       return () => {
         host.removeEventListener('connection:open', opened)
         host.removeEventListener('peer:disconnect', closed)
+        host.removeEventListener('self:peer:update', updated)
       }
     },
   }

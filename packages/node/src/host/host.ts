@@ -2,6 +2,7 @@ import type { GossipSub } from '@chainsafe/libp2p-gossipsub'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import { announcementPubsub } from '@comigs/protocol'
+import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { identify, type Identify } from '@libp2p/identify'
 import type { Libp2p, Metrics, PrivateKey } from '@libp2p/interface'
 import { ping, type Ping } from '@libp2p/ping'
@@ -28,6 +29,8 @@ export interface HostOptions {
   readonly listen: readonly string[]
   /** Addresses to tell others beside those we listen on: a container's name, a forwarded port. */
   readonly announce: readonly string[]
+  /** Whether to carry connections to peers that cannot be dialled. @default no */
+  readonly relay?: boolean
   /** Manifest hash. */
   readonly federation: string
   /** Whether many peers may share this machine's address: a swarm, a test. */
@@ -49,6 +52,15 @@ const CONNECTION_LIMITS = {
 }
 
 /**
+ * A connection over which no ping comes back for so long is closed, for a router that was restarted forgets connections
+ * without a word, and TCP notices after a quarter of an hour. Far above libp2p's 5 s: a busy loop must not cost connections.
+ */
+const SILENCE_MS = 60_000
+
+/** libp2p's default would end a relayed connection after two minutes or 128 kB: less than a round of a large model. */
+const RESERVATIONS = { applyDefaultLimit: false, maxReservations: 64 }
+
+/**
  * A libp2p node as a peer needs it. Dialling and redialling is the connector's business, since this line of libp2p does
  * neither by itself; training runs in another thread, since a blocked loop loses its connections.
  * @throws NodeError `PORT_IN_USE`, `ADDRESS_MALFORMED`
@@ -59,7 +71,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
     const host = await createLibp2p<HostServices>({
       privateKey: options.key,
       addresses: { listen: [...options.listen], appendAnnounce: [...options.announce] },
-      transports: [tcp(), webSockets()],
+      transports: [tcp(), webSockets(), circuitRelayTransport()],
       connectionGater: createGater((peer) => admits(peer) && options.isCutOff?.(peer) !== true),
       ...(psk === undefined ? {} : { connectionProtector: preSharedKey({ psk }) }),
       connectionEncrypters: [noise()],
@@ -70,8 +82,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
         // libp2p's default of 5 a second and address refuses a swarm behind one address.
         inboundConnectionThreshold: options.crowded ? 1000 : 20,
       },
-      // A second belt: a busy loop must not cost connections.
-      connectionMonitor: { abortConnectionOnPingFailure: false },
+      connectionMonitor: { pingTimeout: { minTimeout: SILENCE_MS, maxTimeout: SILENCE_MS } },
       services: {
         identify: identify(),
         ping: ping(),
@@ -81,6 +92,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
           scoreByAddress: !options.crowded,
           opinion: (peer) => options.opinion?.(peer) ?? 0,
         }) as never,
+        ...(options.relay === true ? { relay: circuitRelayServer({ reservations: RESERVATIONS }) } : {}),
       },
       ...(options.metrics === undefined ? {} : { metrics: options.metrics }),
     })

@@ -7,6 +7,7 @@ import {
   type Manifest,
   unreachable,
 } from '@comigs/protocol'
+import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { identify } from '@libp2p/identify'
 import type { PrivateKey } from '@libp2p/interface'
 import { preSharedKey } from '@libp2p/pnet'
@@ -61,7 +62,7 @@ export async function knock(address: string, { key, admission }: Knocker): Promi
   const host = await createLibp2p({
     privateKey: key,
     addresses: { listen: [] },
-    transports: [tcp(), webSockets()],
+    transports: [tcp(), webSockets(), circuitRelayTransport()],
     connectionGater: createGater(admits),
     ...(psk === undefined ? {} : { connectionProtector: preSharedKey({ psk }) }),
     connectionEncrypters: [noise()],

@@ -1,0 +1,92 @@
+import { type Manifest, ProtocolError } from '@comigs/protocol'
+import { describe, expect, it } from 'vitest'
+import { identity } from '../../protocol/test/support/signers.ts'
+import { seeded } from '../../protocol/test/support/random.ts'
+import { VirtualClock } from '../../protocol/test/support/virtual-clock.ts'
+import { createConnector } from '../src/host/connector.ts'
+import type { Dialer } from '../src/host/dialer.ts'
+
+const MINUTE_MS = 60_000
+
+/** A connector whose only bootstrap peer can be dialled, and says hello as it is told to. */
+async function connector(hello: () => Promise<Manifest>) {
+  const [self, other] = await Promise.all([identity(1), identity(2)])
+  const clock = new VirtualClock()
+  const dials: number[] = []
+  let isConnected = false
+  let events: Parameters<Dialer['listen']>[0]
+  const told: string[] = []
+  const made = createConnector({
+    dialer: {
+      self: self.name,
+      addresses: () => [],
+      connected: () => (isConnected ? [other.name] : []),
+      async dial() {
+        dials.push(clock.now())
+        isConnected = true
+        events.onOpen(other.name, 'outbound')
+        return other.name
+      },
+      async hangUp(peer) {
+        isConnected = false
+        events.onClose(peer)
+      },
+      listen(given) {
+        events = given
+        return () => undefined
+      },
+    },
+    exchange: {
+      admitted: () => (isConnected ? [other.name] : []),
+      async hello(peer) {
+        told.push(peer)
+        return hello()
+      },
+      forget: () => undefined,
+      fetchPeers: async () => [],
+    },
+    clock,
+    random: seeded(1),
+    log: { debug: () => undefined, info: () => undefined },
+    bootstrap: ['/ip4/127.0.0.1/tcp/1'],
+    known: {},
+    onCell: () => undefined,
+  })
+  made.start()
+  return { clock, dials, told, moved: () => events.onMoved(), stop: () => made.stop() }
+}
+
+describe('the connector', () => {
+  it('tries again soon when an introduction got lost, with growing pauses', async () => {
+    const peer = 'the other'
+    const { clock, dials, stop } = await connector(async () => {
+      throw new ProtocolError({ code: 'PEER_TIMEOUT', peer, what: 'hello', afterMs: 10_000 })
+    })
+    await clock.advance(10 * MINUTE_MS)
+    stop()
+    const pauses = dials.slice(1).map((at, i) => at - dials[i]!)
+    expect(pauses[0]).toBeLessThan(5000)
+    expect(Math.max(...pauses)).toBeGreaterThan(20_000)
+    expect(Math.max(...pauses)).toBeLessThan(1.6 * MINUTE_MS)
+  })
+
+  it('asks a peer of another federation again after minutes', async () => {
+    const versions = { field: 'name', ours: 'a', theirs: 'b' }
+    const { clock, dials, stop } = await connector(async () => {
+      throw new ProtocolError({ code: 'MANIFEST_MISMATCH', ...versions })
+    })
+    await clock.advance(4 * MINUTE_MS)
+    stop()
+    expect(dials).toHaveLength(1)
+  })
+
+  it('tells everyone when it has moved', async () => {
+    const { clock, told, moved, stop } = await connector(async () => ({}) as Manifest)
+    await clock.advance(MINUTE_MS)
+    const before = told.length
+    moved()
+    await clock.advance(1)
+    stop()
+    expect(told).toHaveLength(before + 1)
+  })
+})
