@@ -127,6 +127,7 @@ export async function runPeer(
     emit({ event: 'federation', name: manifest.name, federation, isNew: found === undefined })
     metrics.info.set(
       {
+        name: config.name,
         version: VERSION,
         engine,
         engine_reason: reason,
