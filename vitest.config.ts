@@ -20,6 +20,7 @@ export default defineConfig({
             'packages/*/test/**/*.test.ts',
             'test/contract/**/*.test.ts',
             'test/simulation/**/*.test.ts',
+            'test/deploy/**/*.test.mjs',
             'bench/**/*.test.mjs',
           ],
           testTimeout: 30_000,
