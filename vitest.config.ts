@@ -21,6 +21,7 @@ export default defineConfig({
             'test/contract/**/*.test.ts',
             'test/simulation/**/*.test.ts',
             'test/chaos/**/*.test.ts',
+            'test/deploy/**/*.test.mjs',
             'bench/**/*.test.mjs',
           ],
           testTimeout: 30_000,

@@ -1,15 +1,36 @@
-// `npm run test:compose`: brings docker-compose.yml up for real and looks at what the peers report. Needs a Docker daemon
-// with Compose; exits with 77 and one line where there is none. NODE_VERSION chooses the image's Node.
+// `npm run test:compose`: brings docker-compose.yml up for real and looks at what the peers and Prometheus report. Needs a
+// Docker daemon with Compose; exits with 77 and one line where there is none. NODE_VERSION chooses the image's Node.
+// Where Prometheus' image cannot be pulled, Debian's `prometheus` runs in its place with the same configuration; what is
+// skipped is said aloud.
 import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const PEERS = 3
-const compose = findCompose()
+const PEERS = 4
 const project = `comigs-test-${process.pid}`
-const env = { ...process.env, COMPOSE_PROJECT_NAME: project, COMIGS_BATCH: '2', COMIGS_SEED_PORT: '0' }
+const env = {
+  ...process.env,
+  COMPOSE_PROJECT_NAME: project,
+  COMIGS_BATCH: '2',
+  COMIGS_SEED_PORT: '0',
+  COMIGS_PROMETHEUS_PORT: '0',
+  COMIGS_GRAFANA_PORT: '0',
+}
+const compose = findCompose()
+const folder = mkdtempSync(join(tmpdir(), 'comigs-compose-'))
 
 function findCompose() {
   const skip = (why) => {
@@ -30,12 +51,19 @@ const run = (command, args, stdio = ['ignore', 'pipe', 'inherit']) =>
 const up = (...args) => run(compose[0], [...compose.slice(1), ...args], ['ignore', 2, 2])
 const docker = (...args) => run('docker', args)
 
-/** Names of the swarm's containers. */
-const containers = () =>
-  docker('ps', '-a', '--filter', `label=com.docker.compose.project=${project}`, '--format', '{{.Names}}')
+/** Names of the swarm's containers, or of one service's. */
+const containers = (...filters) =>
+  docker(
+    ...['ps', '-a', '--format', '{{.Names}}'],
+    ...[`project=${project}`, ...filters].flatMap((label) => [
+      '--filter',
+      `label=com.docker.compose.${label}`,
+    ]),
+  )
     .split('\n')
     .filter(Boolean)
     .sort()
+const service = (name) => containers(`service=${name}`)
 
 /** Not fetch with AbortSignal.timeout: its timer does not keep the process alive while a half-open port says nothing. */
 function get(url) {
@@ -44,7 +72,9 @@ function get(url) {
       let text = ''
       response.on('data', (data) => (text += data))
       response.on('end', () =>
-        response.statusCode === 200 ? resolve(text) : reject(new Error(String(response.statusCode))),
+        response.statusCode === 200
+          ? resolve(text)
+          : reject(new Error(`${url}: ${response.statusCode} ${text}`)),
       )
     })
     asked.on('timeout', () => asked.destroy(new Error('timeout')))
@@ -53,94 +83,243 @@ function get(url) {
   })
 }
 
+const address = (container, port) => `http://${docker('port', container, String(port)).split('\n')[0]}`
+
 /** A container's metrics by name and labels, or undefined while it does not answer. */
 async function metrics(container) {
   try {
-    const address = docker('port', container, '9464').split('\n')[0]
-    const text = await get(`http://${address}/metrics`)
-    return Object.fromEntries(
-      text
-        .split('\n')
-        .filter((line) => line && !line.startsWith('#'))
-        .map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
-    )
+    return parseMetrics(await get(`${address(container, 9464)}/metrics`))
   } catch {
     return undefined
   }
 }
 
+const parseMetrics = (text) =>
+  Object.fromEntries(
+    text
+      .split('\n')
+      .filter((line) => line && !line.startsWith('#'))
+      .map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
+  )
+
 async function until(what, seconds, check) {
-  const deadline = Date.now() + seconds * 1000
+  const started = Date.now()
   for (;;) {
     const result = await check()
+    const passed = Math.round((Date.now() - started) / 1000)
     if (result) {
-      console.error(`ok: ${what}`)
+      console.error(`ok: ${what} (${passed} s)`)
       return result
     }
-    if (Date.now() > deadline) throw new Error(`not within ${seconds} s: ${what}`)
+    if (passed > seconds) throw new Error(`not within ${seconds} s: ${what}`)
     await sleep(2000)
   }
 }
 
-const all = async (names, fits) => {
-  const values = await Promise.all(names.map(metrics))
-  return values.every((value) => value !== undefined && fits(value)) && values
+/** Until each container has once been seen to fit. */
+function untilEach(what, seconds, names, fits) {
+  const missing = new Set(names)
+  return until(what, seconds, async () => {
+    for (const name of [...missing]) {
+      const seen = await metrics(name)
+      if (seen !== undefined && fits(seen)) missing.delete(name)
+    }
+    return missing.size === 0
+  })
 }
+
+const untilAllMix = (what, names) =>
+  untilEach(what, 300, names, (m) => m.comigs_mixed_peers === names.length - 1)
+
+const roundsOf = async (names) => (await Promise.all(names.map(metrics))).map((m) => m?.comigs_round ?? NaN)
+
+async function untilTheyTrainOn(what, names) {
+  const before = await roundsOf(names)
+  await until(what, 120, async () => (await roundsOf(names)).every((round, i) => round > before[i] + 1))
+}
+
+/** A stand-in for Prometheus' image out of Debian's package, on the peer's image. */
+function buildPrometheus() {
+  const programs = ['prometheus', 'promtool']
+  for (const name of programs) copyFileSync(`/usr/bin/${name}`, join(folder, name))
+  const lines = [
+    'FROM comigs-peer',
+    'USER root',
+    `COPY ${programs.join(' ')} /usr/bin/`,
+    'RUN mkdir /prometheus && chown 65534 /prometheus',
+    'USER 65534',
+    'ENTRYPOINT ["prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]',
+  ]
+  writeFileSync(join(folder, 'Dockerfile'), lines.join('\n'))
+  const image = `${project}-prometheus`
+  run('docker', ['build', '-q', '-t', image, folder])
+  writeFileSync(join(folder, 'override.yml'), `services: { prometheus: { image: ${image} } }`)
+  compose.push('-f', 'docker-compose.yml', '-f', join(folder, 'override.yml'))
+  return image
+}
+
+/** Which of the images that are not built here can be had; a stand-in for the others. */
+function watchers() {
+  const images = /image: (prom\/\S+)[^]*image: (grafana\/\S+)/.exec(
+    readFileSync(join(root, 'docker-compose.yml'), 'utf8'),
+  )
+  const has = (image) =>
+    spawnSync('docker', ['image', 'inspect', image], { stdio: 'ignore' }).status === 0 ||
+    spawnSync('docker', ['pull', '-q', image], { stdio: 'ignore', timeout: 120_000 }).status === 0
+  const found = []
+  let made
+  if (has(images[1])) found.push('prometheus')
+  else if (existsSync('/usr/bin/prometheus') && existsSync('/usr/bin/promtool')) {
+    console.error(`${images[1]} cannot be pulled: Debian's prometheus runs in its place`)
+    made = buildPrometheus()
+    found.push('prometheus')
+  } else
+    console.error(
+      `SKIPPED: Prometheus and the dashboards' queries: ${images[1]} cannot be pulled and Debian's prometheus is not installed`,
+    )
+  if (has(images[2])) found.push('grafana')
+  else console.error(`SKIPPED: Grafana's own process: ${images[2]} cannot be pulled`)
+  return { found, made }
+}
+
+const dashboards = () =>
+  readdirSync(join(root, 'docker/grafana/dashboards')).map((file) =>
+    JSON.parse(readFileSync(join(root, 'docker/grafana/dashboards', file), 'utf8')),
+  )
+
+/** Asks Prometheus what every panel would, and for the type of every metric that they name. */
+async function checkPanels(url) {
+  const query = async (text) =>
+    JSON.parse(await get(`${url}/api/v1/query?query=${encodeURIComponent(text)}`)).data.result
+  const known = JSON.parse(await get(`${url}/api/v1/metadata`)).data
+  const [peer] = await query('comigs_info')
+  let asked = 0
+  for (const { title: board, panels, templating } of dashboards()) {
+    for (const { name, query: variable, regex } of templating.list) {
+      const text = `comigs_info{${Object.entries(peer.metric).map(([key, value]) => `${key}="${value}"`)}}`
+      const { groups } = new RegExp(regex.slice(1, -1)).exec(text) ?? {}
+      if (variable.query !== 'query_result(comigs_info)' || groups?.value !== peer.metric.instance)
+        throw new Error(`${board}: the variable ${name} does not find ${text}`)
+    }
+    for (const { title, targets } of panels) {
+      for (const { expr } of targets) {
+        for (const [name] of expr.matchAll(/comigs_\w+/g))
+          if (known[name.replace(/_(sum|count|bucket)$/, '')] === undefined)
+            throw new Error(`${board}, ${title}: there is no metric ${name}`)
+        const result = await query(
+          expr.replaceAll('$__rate_interval', '1m').replaceAll('$peer', peer.metric.instance),
+        )
+        if (!result.some(({ value }) => Number.isFinite(Number(value[1]))))
+          throw new Error(`${board}, ${title}: no data for ${expr}`)
+        asked++
+      }
+    }
+  }
+  console.error(`ok: all ${asked} queries of ${dashboards().length} dashboards return data`)
+}
+
 const VALID = 'comigs_loss_nats{split="valid"}'
 const BASE_VALID = 'comigs_base_loss_nats{split="valid"}'
+let made
 
 try {
-  up('build')
-  up('up', '-d', '--scale', `peer=${PEERS}`)
-  const names = await until(
-    `${PEERS + 1} containers run`,
-    120,
-    () => containers().length === PEERS + 1 && containers(),
-  )
-
-  await until('everyone mixes with everyone', 300, () => all(names, (m) => m.comigs_mixed_peers === PEERS))
+  up('build', 'seed')
+  const watching = watchers()
+  made = watching.made
+  up('up', '-d', '--scale', `peer=${PEERS}`, 'seed', 'peer', ...watching.found)
+  const names = await until(`${PEERS + 1} peers run`, 120, () => {
+    const found = [...service('seed'), ...service('peer')]
+    return found.length === PEERS + 1 && found
+  })
+  await untilAllMix('everyone mixes with everyone', names)
   // By a good deal below the base's own loss, on the mixture of all languages.
-  await until('validation loss falls everywhere', 300, () =>
-    all(names, (m) => m[VALID] < m[BASE_VALID] - 0.3),
+  await untilEach('validation loss falls everywhere', 300, names, (m) => m[VALID] < m[BASE_VALID] - 0.3)
+  const running = [...names, ...watching.found.flatMap(service)]
+  await until('everything is healthy', 180, () =>
+    running.every((name) => docker('inspect', '-f', '{{.State.Health.Status}}', name) === 'healthy'),
   )
-  await until('everyone is healthy', 120, () =>
-    names.every((name) => docker('inspect', '-f', '{{.State.Health.Status}}', name) === 'healthy'),
-  )
-  if (!names.every((name) => docker('exec', name, 'id', '-u') !== '0'))
+  if (!running.every((name) => docker('exec', name, 'id', '-u') !== '0'))
     throw new Error('a container runs as root')
 
-  const victim = names.find((name) => name.includes('peer'))
-  const others = names.filter((name) => name !== victim)
-  const before = (await metrics(victim)).comigs_round
-  docker('kill', victim)
-  await until('the others train on without it', 120, async () => {
-    const now = await all(others, () => true)
-    await sleep(5000)
-    const later = await all(others, () => true)
-    return now && later && later.every((m, i) => m.comigs_round > now[i].comigs_round)
-  })
-  docker('start', victim)
-  const resumed = await until('the killed peer returns', 120, async () => {
-    const m = await metrics(victim)
+  const prometheus = watching.found.includes('prometheus')
+    ? address(service('prometheus')[0], 9090)
+    : undefined
+  const untilScraped = async (count) => {
+    if (prometheus === undefined) return
+    await until(`Prometheus scrapes ${count} peers`, 120, async () => {
+      const { data } = JSON.parse(await get(`${prometheus}/api/v1/query?query=sum(up{job="comigs"})`))
+      return data.result[0]?.value[1] === String(count)
+    })
+  }
+  await untilScraped(PEERS + 1)
+  if (watching.found.includes('grafana')) {
+    const grafana = address(service('grafana')[0], 3000)
+    for (const { uid, title } of dashboards()) {
+      await get(`${grafana}/api/dashboards/uid/${uid}`)
+      console.error(`ok: Grafana shows "${title}"`)
+    }
+  }
+
+  const [killed, paused, parted] = service('peer')
+  const without = (name) => names.filter((other) => other !== name)
+
+  const before = (await metrics(killed)).comigs_round
+  docker('kill', killed)
+  await untilTheyTrainOn('the others train on without the killed peer', without(killed))
+  docker('start', killed)
+  const resumed = await until('the killed peer returns', 180, async () => {
+    const m = await metrics(killed)
     return m?.comigs_round > 0 && m
   })
   if (resumed.comigs_round < before)
     throw new Error(`it resumed at round ${resumed.comigs_round}, it was at ${before}`)
-  await until('everyone mixes with everyone again', 180, () =>
-    all(names, (m) => m.comigs_mixed_peers === PEERS),
-  )
+  await untilAllMix('everyone mixes with everyone again', names)
+
+  docker('pause', paused)
+  await untilTheyTrainOn('the others train on without the paused peer', without(paused))
+  await untilScraped(PEERS)
+  docker('unpause', paused)
+  await untilAllMix('everyone mixes with everyone after the pause', names)
+  await untilScraped(PEERS + 1)
+
+  const network = `${project}_default`
+  docker('network', 'disconnect', network, parted)
+  await untilTheyTrainOn('the others train on without the parted peer', without(parted))
+  const alone = () =>
+    parseMetrics(
+      docker(
+        ...['exec', parted, 'node', '-e'],
+        "fetch('http://127.0.0.1:9464/metrics').then((r) => r.text()).then(console.log)",
+      ),
+    )
+  const roundThen = alone().comigs_round
+  await until('the parted peer trains on alone', 120, () => {
+    const { comigs_round: round, comigs_mixed_peers: mixed } = alone()
+    return round > roundThen && mixed === 0
+  })
+  docker('network', 'connect', '--alias', 'peer', network, parted)
+  await untilAllMix('everyone mixes with everyone after the partition', names)
+
+  if (prometheus !== undefined) await checkPanels(prometheus)
   console.error('passed')
 } catch (error) {
   console.error(error.message)
-  spawnSync(compose[0], [...compose.slice(1), 'logs', '--tail', '30'], { cwd: root, env, stdio: 'inherit' })
+  spawnSync(compose[0], [...compose.slice(1), 'ps'], { cwd: root, env, stdio: ['ignore', 2, 2] })
+  spawnSync(compose[0], [...compose.slice(1), 'logs', '--tail', '30'], {
+    cwd: root,
+    env,
+    stdio: ['ignore', 2, 2],
+  })
   process.exitCode = 1
 } finally {
   up('down', '-v', '--remove-orphans')
-  const left =
-    containers().length +
-    docker('volume', 'ls', '-q', '--filter', `name=${project}`).split('\n').filter(Boolean).length
+  if (made !== undefined) docker('rmi', '-f', made)
+  rmSync(folder, { recursive: true, force: true })
+  const left = ['volume', 'network']
+    .map((kind) => docker(kind, 'ls', '-q', '--filter', `name=${project}`).split('\n').filter(Boolean).length)
+    .reduce((sum, count) => sum + count, containers().length)
   if (left > 0) {
-    console.error(`${left} containers or volumes were left behind`)
+    console.error(`${left} containers, volumes or networks were left behind`)
     process.exitCode = 1
   }
 }

@@ -61,7 +61,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   STATE_LOCKED: 'stop that process, or give another folder with --state',
   STATE_UNUSABLE: 'make the folder writable for you, free some disk space, or give another with --state',
   OPTION_INVALID: 'correct that option',
-  ENGINE_UNAVAILABLE: 'install onnxruntime-node (npm install onnxruntime-node), or choose with --engine',
+  ENGINE_UNAVAILABLE:
+    'install onnxruntime-node (npm install --ignore-scripts onnxruntime-node), or choose with --engine',
   BASE_MISSING: "ask whoever runs the federation for the base model's folder, and give it with --base",
   BASE_MISMATCH: 'give the folder of the base that the federation was made with',
   DATA_MISSING: 'give files or folders that exist with --data',
@@ -183,7 +184,8 @@ async function findEngine(
   if (loaded.engine === 'onnx' || engine !== 'auto') return { found }
   return {
     found,
-    advice: 'onnxruntime-node did not load here; it is much faster: npm install onnxruntime-node',
+    advice:
+      'onnxruntime-node did not load here; it is much faster: npm install --ignore-scripts onnxruntime-node',
   }
 }
 

@@ -15,6 +15,7 @@ export function createMetrics() {
   return {
     registry,
     info: gauge('comigs_info', 'Always 1; labels describe the peer', [
+      'name',
       'version',
       'engine',
       'engine_reason',

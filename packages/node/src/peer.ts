@@ -133,6 +133,7 @@ export async function runPeer(
     emit({ event: 'federation', name: manifest.name, federation, isNew: found === undefined })
     metrics.info.set(
       {
+        name: config.name,
         version: VERSION,
         engine,
         engine_reason: reason,

@@ -45,7 +45,13 @@ async function serve(flags: Flags, training: Training, stop: AbortSignal): Promi
   const metrics = createMetrics()
   const { federation, round, engine, device, reason } = model
   metrics.info.set(
-    { version: VERSION, engine, federation: federation.hash.slice(0, 16), strategy: 'serve' },
+    {
+      name: federation.name,
+      version: VERSION,
+      engine,
+      federation: federation.hash.slice(0, 16),
+      strategy: 'serve',
+    },
     1,
   )
   metrics.round.set(round)

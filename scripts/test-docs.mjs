@@ -1,0 +1,391 @@
+// `npm run test:docs`: does the documentation still tell the truth? In all of it:
+// - links and anchors between documents lead somewhere, and files named in `code` exist;
+// - commands in code blocks name npm scripts, subcommands and options that there are.
+// Blocks marked `console` are run, in order, in a folder of the document's own that looks like a clone, with a home that
+// has some text in ~/notes and ~/mail. Their output has to have the shape that is shown: numbers, ids and addresses may be
+// others, a line `…` stands for any lines, `…` within a line for any text. An address or id that was shown is put into later
+// commands as it really was. A command that ends with `…` is left running, as in a terminal of its own; one that ends with
+// `^C` is interrupted; any other has to end with 0. `<!-- not run: why -->` before a block keeps it from being run.
+import { spawn, spawnSync } from 'node:child_process'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, relative } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { stripVTControlCharacters } from 'node:util'
+import { prepare } from './prepare.mjs'
+
+prepare()
+const { default: GithubSlugger } = await import('github-slugger')
+const { fromMarkdown } = await import('mdast-util-from-markdown')
+const { toString } = await import('mdast-util-to-string')
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const main = join(root, 'packages/node/dist/cli/main.js')
+const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+/** Longer than any command of a tutorial takes on a busy machine. */
+const PATIENCE_MS = 300_000
+const FOLDERS = ['docs', 'bench', 'packages/node', 'packages/model', 'packages/protocol', 'data']
+const PROGRAMS = /^(?:npm|npx|comigs-peer)\s/
+/** What may differ, and what of it is put into later commands. */
+const VOLATILE = [
+  [/^\/(?:ip4|dns4)\/[\w.]+\/tcp\/\d+(?:\/p2p\/\w+…?)?/, '(/ip4/[\\d.]+/tcp/\\d+(?:/p2p/\\w+)?)', true],
+  [/^https?:\/\/[\d.]+:\d+/, '(http://[\\d.]+:\\d+)', true],
+  [/^12D3Koo\w+…?/, '(12D3Koo\\w+)', true],
+  [/^[0-9a-f]{16,}/, '([0-9a-f]{16,})', true],
+  [/^[\d.,]+ k?M?B\b/, '[\\d.,]+ k?M?B', false],
+  [/^\d[\d.,]*/, '[\\d.,]+', false],
+  [/^─+/, '─+', false],
+  [/^…/, '.*', false],
+  [/^\s+/, '\\s+', false],
+]
+
+const filters = process.argv.slice(2)
+const helps = new Map()
+
+let failures = 0
+const notRun = []
+const documents = [
+  ...markdownIn('.', false),
+  ...FOLDERS.flatMap((folder) => markdownIn(folder, true)),
+].filter((path) => filters.length === 0 || filters.some((filter) => path.includes(filter)))
+
+const blocks = documents.flatMap(blocksOf)
+for (const path of documents) {
+  attempt(path, () => checkLinks(path))
+  attempt(path, () => checkNamedFiles(path))
+}
+say(`ok: looked at the links of ${documents.length} documents`)
+let checked = 0
+for (const block of blocks) {
+  for (const command of commandsIn(block)) {
+    attempt(`${block.path}:${block.line}`, () => checkCommand(command))
+    checked++
+  }
+}
+say(`ok: ${checked} commands name what there is`)
+for (const path of documents) {
+  const runnable = blocks.filter((block) => block.path === path && block.lang === 'console')
+  if (runnable.length > 0) await runDocument(path, runnable)
+}
+for (const line of notRun) say(`NOT RUN: ${line}`)
+if (failures > 0) process.exitCode = 1
+say(failures === 0 ? 'passed' : `${failures} failed`)
+
+function say(line) {
+  console.error(line)
+}
+
+function fail(where, message) {
+  failures++
+  say(`FAILED: ${where}: ${message}`)
+}
+
+function attempt(where, check) {
+  try {
+    check()
+  } catch (error) {
+    fail(where, error.message)
+  }
+}
+
+function markdownIn(folder, deep) {
+  return readdirSync(join(root, folder), { recursive: deep })
+    .filter((name) => name.endsWith('.md') && !name.includes('node_modules'))
+    .map((name) => relative(root, join(root, folder, name)))
+    .sort()
+}
+
+/** Links within the repository: the file has to be there, and the heading in it. What leads elsewhere is not visited. */
+function checkLinks(path) {
+  for (const { url } of nodesOf(path).filter(({ type }) => ['link', 'image', 'definition'].includes(type))) {
+    if (/^[a-z]+:/i.test(url)) continue
+    const [file, anchor] = url.split('#')
+    const target = file === '' ? path : join(dirname(path), decodeURI(file))
+    if (!existsSync(join(root, target))) throw new Error(`a link leads to ${url}, and there is no ${target}`)
+    if (anchor !== undefined && !anchorsOf(target).includes(anchor))
+      throw new Error(`a link leads to ${url}, and ${target} has no such heading`)
+  }
+}
+
+function anchorsOf(path) {
+  const slugger = new GithubSlugger()
+  return nodesOf(path)
+    .filter(({ type }) => type === 'heading')
+    .map((heading) => slugger.slug(toString(heading)))
+}
+
+/** All nodes of a document's tree, each with the one before it. */
+function nodesOf(path) {
+  const nodes = []
+  const visit = (node, previous) => {
+    nodes.push(Object.assign(node, { previous }))
+    node.children?.forEach((child, index) => visit(child, node.children[index - 1]))
+  }
+  visit(fromMarkdown(readFileSync(join(root, path), 'utf8')))
+  return nodes
+}
+
+/** Paths in `code`, of the repository or of a package; what has a pattern or a placeholder in it is let be. */
+function checkNamedFiles(path) {
+  const named = readFileSync(join(root, path), 'utf8').matchAll(
+    /`((?:packages|docs|scripts|test|bench|docker|data)\/[\w./-]+)`/g,
+  )
+  const places = ['', 'packages/model', 'packages/protocol', 'packages/node']
+  for (const [, file] of named)
+    if (!places.some((place) => existsSync(join(root, place, file)))) throw new Error(`there is no ${file}`)
+}
+
+function blocksOf(path) {
+  return nodesOf(path)
+    .filter(({ type }) => type === 'code')
+    .map(({ position, lang, value, previous }) => {
+      const reason = /^<!-- not run: (.+) -->$/.exec(previous?.type === 'html' ? previous.value : '')?.[1]
+      return { path, line: position.start.line, lang, text: value, reason }
+    })
+}
+
+/** Commands of ours in a block of a shell: lines of `sh`, or those after `$` of `console`. */
+function commandsIn({ lang, text }) {
+  if (![null, 'sh', 'bash', 'console'].includes(lang)) return []
+  const lines = text.replace(/\\\n\s*/g, ' ').split('\n')
+  return lines
+    .map((line) => line.trim())
+    .flatMap((line) => (lang === 'console' ? (line.startsWith('$ ') ? [line.slice(2)] : []) : [line]))
+    .filter((line) => PROGRAMS.test(line))
+}
+
+function helpOf(subcommand) {
+  if (!helps.has(subcommand)) {
+    const args = subcommand === undefined ? ['--help'] : [subcommand, '--help']
+    const { status, stdout } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' })
+    if (status !== 0) throw new Error(`comigs-peer has no subcommand ${subcommand}`)
+    helps.set(subcommand, stdout)
+  }
+  return helps.get(subcommand)
+}
+
+function checkCommand(command) {
+  // Without comments and what is quoted.
+  const words = command
+    .replace(/"[^"]*"|'[^']*'/g, 'quoted')
+    .replace(/\s+#.*|\s{2,}.*|[)>|;&].*/, '')
+    .split(/\s+/)
+  if (words[0] === 'npm') {
+    const [, verb, ...rest] = words.filter((word) => word !== '--silent')
+    const script = verb === 'run' ? rest[0] : verb
+    if (['start', 'test', 'run'].includes(verb) && scripts[script] === undefined)
+      throw new Error(`there is no npm script ${script}: ${command}`)
+    return
+  }
+  const [subcommand, ...args] = words.slice(words[0] === 'npx' ? 2 : 1)
+  const isPeer = subcommand === undefined || subcommand.startsWith('-')
+  const help = helpOf(isPeer ? undefined : subcommand)
+  for (const flag of [subcommand ?? '', ...args].filter((word) => /^--[a-z]/.test(word)))
+    if (!new RegExp(`${flag}\\b`).test(help)) throw new Error(`there is no ${flag}: ${command}`)
+}
+
+async function runDocument(path, consoles) {
+  const started = Date.now()
+  const session = openSession()
+  let ran = 0
+  try {
+    for (const { line, text, reason } of consoles) {
+      for (const step of stepsOf(text)) {
+        if (reason !== undefined) {
+          notRun.push(`${path}:${line}: ${step.command} (${reason})`)
+          continue
+        }
+        await session.run(step)
+        ran++
+      }
+    }
+    await session.end()
+    say(`ok: ${path}: ${ran} commands ran (${Math.round((Date.now() - started) / 1000)} s)`)
+  } catch (error) {
+    fail(path, error.message)
+  } finally {
+    session.clean()
+  }
+}
+
+/** Commands of a block, with the output that is shown after each. */
+function stepsOf(text) {
+  const steps = []
+  for (const line of text.replace(/\\\n\s*/g, ' ').split('\n')) {
+    if (line.startsWith('$ ')) steps.push({ command: line.slice(2), expected: [] })
+    else if (line.trim() !== '') steps.at(-1).expected.push(line)
+  }
+  return steps
+}
+
+/** A folder that looks like a clone, and the terminals that stand open in it. */
+function openSession() {
+  const folder = mkdtempSync(join(tmpdir(), 'comigs-docs-'))
+  const clone = join(folder, 'clone')
+  const home = join(folder, 'home')
+  mkdirSync(clone)
+  for (const name of [
+    'package.json',
+    'node_modules',
+    'packages',
+    'scripts',
+    'data',
+    'docker',
+    'docker-compose.yml',
+  ])
+    symlinkSync(join(root, name), join(clone, name))
+  for (const [name, language] of [
+    ['notes', 'fr'],
+    ['mail', 'it'],
+  ]) {
+    mkdirSync(join(home, name), { recursive: true })
+    copyFileSync(
+      join(root, `data/multilingual-cc0/${language}.train.txt.gz`),
+      join(home, name, 'text.txt.gz'),
+    )
+    copyFileSync(join(root, `data/multilingual-cc0/${language}.valid.txt`), join(home, name, 'more.txt'))
+  }
+  const env = {
+    ...process.env,
+    HOME: home,
+    NO_COLOR: '1',
+    COLUMNS: '200',
+    npm_config_update_notifier: 'false',
+    PATH: `${join(clone, 'node_modules/.bin')}:${process.env.PATH}`,
+    // Tests do not listen to the world, and are in a hurry.
+    COMIGS_PEER_LISTEN: '/ip4/127.0.0.1/tcp/0',
+    COMIGS_PEER_BATCH: '2',
+  }
+  const seen = new Map()
+  const open = []
+
+  const start = (command) => {
+    let really = command.replaceAll('/ip4/0.0.0.0/tcp/4001', '/ip4/127.0.0.1/tcp/0')
+    for (const [shown, actual] of [...seen].sort(([a], [b]) => b.length - a.length))
+      really = really.replaceAll(shown, actual)
+    const child = spawn('bash', ['-c', really], {
+      cwd: clone,
+      env,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const terminal = { command: really, lines: [], code: undefined, wake: () => undefined, child }
+    for (const stream of [child.stdout, child.stderr])
+      createInterface({ input: stream }).on('line', (line) => {
+        if (line.trim() !== '') terminal.lines.push(stripVTControlCharacters(line))
+        terminal.wake()
+      })
+    child.on('close', (code, signal) => {
+      terminal.code = code ?? signal
+      terminal.wake()
+    })
+    return terminal
+  }
+
+  /** Waits until something holds; the reason to give up otherwise. */
+  const until = async (terminal, holds, what) => {
+    const deadline = Date.now() + PATIENCE_MS
+    while (!holds()) {
+      if (Date.now() > deadline || terminal.code !== undefined) {
+        const why = terminal.code === undefined ? 'not in time' : `it ended with ${terminal.code}`
+        throw new Error(
+          `${terminal.command}\n  ${what} (${why}); the last lines were\n  ${terminal.lines.slice(-12).join('\n  ')}`,
+        )
+      }
+      await new Promise((resolve) => {
+        terminal.wake = resolve
+        setTimeout(resolve, 500)
+      })
+    }
+  }
+
+  const interrupt = async (terminal, signal) => {
+    process.kill(-terminal.child.pid, signal)
+    const ended = terminal.code
+    if (ended === undefined)
+      await until(terminal, () => terminal.code !== undefined, `it does not end on ${signal}`)
+  }
+
+  return {
+    async run({ command, expected }) {
+      const terminal = start(command)
+      open.push(terminal)
+      let at = 0
+      let anyLines = false
+      for (const line of expected) {
+        if (line === '^C') {
+          await interrupt(terminal, 'SIGINT')
+          return
+        }
+        if (line === '…') {
+          anyLines = true
+          continue
+        }
+        const shape = shapeOf(line)
+        let match
+        const look = () => {
+          for (; at < terminal.lines.length; at++) {
+            match = shape.regexp.exec(terminal.lines[at].trimEnd())
+            if (match !== null) return true
+            if (!anyLines)
+              throw new Error(`${terminal.command}\n  expected: ${line}\n  came:     ${terminal.lines[at]}`)
+          }
+          return false
+        }
+        await until(terminal, look, `expected: ${line}`)
+        shape.tokens.forEach((token, index) => seen.set(token, match[index + 1]))
+        at++
+        anyLines = false
+      }
+      if (anyLines) return
+      await until(terminal, () => terminal.code !== undefined, 'it should have ended')
+      if (terminal.code !== 0)
+        throw new Error(
+          `${terminal.command}\n  ended with ${terminal.code}\n  ${terminal.lines.slice(-12).join('\n  ')}`,
+        )
+      if (expected.length > 0 && at < terminal.lines.length)
+        throw new Error(`${terminal.command}\n  not shown: ${terminal.lines[at]}`)
+    },
+
+    /** Peers that still run have to end in an orderly way. */
+    async end() {
+      for (const terminal of open) {
+        if (terminal.code === undefined) await interrupt(terminal, 'SIGINT')
+        // npx itself dies of the signal that its peer ends on.
+        if (![0, 'SIGINT', 130].includes(terminal.code))
+          throw new Error(`${terminal.command}\n  ended with ${terminal.code}`)
+      }
+    },
+
+    clean() {
+      for (const { code, child } of open) if (code === undefined) process.kill(-child.pid, 'SIGKILL')
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+function shapeOf(line) {
+  const tokens = []
+  let pattern = ''
+  let rest = line.trimEnd()
+  while (rest !== '') {
+    const found = VOLATILE.map(([shown, real, kept]) => [shown.exec(rest)?.[0], real, kept]).find(
+      ([text]) => text !== undefined,
+    )
+    const [text, real, kept] = found ?? [rest[0], rest[0].replace(/[\\^$.*+?()[\]{}|]/, '\\$&'), false]
+    pattern += real
+    if (kept) tokens.push(text)
+    rest = rest.slice(text.length)
+  }
+  return { regexp: new RegExp(`^${pattern}$`), tokens }
+}
