@@ -174,7 +174,10 @@ describe('a mixture file', () => {
   })
 
   const file = async (experts = 2) => readSafetensors((await exported(experts)).bytes, 'file')
-  const rewritten = async (metadata: Record<string, string>, keep: (name: string) => boolean = () => true) => {
+  const rewritten = async (
+    metadata: Record<string, string>,
+    keep: (name: string) => boolean = () => true,
+  ) => {
     const { names, array, metadata: old } = await file()
     return writeSafetensors(
       names.filter(keep).map((name) => array(name)),

@@ -21,7 +21,7 @@ export async function loadUsers(folder: string, tokenizer: Tokenizer, context: n
     const sets = SPLITS.map((split) => {
       const { tokens } = tokenize(texts[split], tokenizer)
       const set = { tokens, groups: [{ name, from: 0, to: tokens.length }] }
-      requireSequence(`${split} (${name})`, set, context)
+      requireSequence(`${split} (${name})`, tokens.length, context)
       return set
     })
     users.push({ name, train: sets[0]!, valid: sets[1]!, test: sets[2]! })
