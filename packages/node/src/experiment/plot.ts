@@ -79,7 +79,14 @@ function draw(title: string, options: Plot.PlotOptions): string {
   }) as unknown as Element
   svg.setAttribute('xmlns', 'http://www.w3.org/2000/svg')
   const heading = document.createElementNS('http://www.w3.org/2000/svg', 'text')
-  const attributes = { x: '4', y: '18', 'font-weight': 'bold', 'font-size': '13', fill: 'currentColor' }
+  const attributes = {
+    x: '4',
+    y: '18',
+    'text-anchor': 'start',
+    'font-weight': 'bold',
+    'font-size': '13',
+    fill: 'currentColor',
+  }
   for (const [name, value] of Object.entries(attributes)) heading.setAttribute(name, value)
   heading.textContent = title
   svg.append(heading)
