@@ -138,19 +138,18 @@ async function readAnswer(
     }
     if (at === body.byteLength) return { header, body }
   }
-  if (header === undefined) throw malformed('the stream ended before the header')
-  // It may have stopped, or been killed: no reason to blame it.
-  const reason = `the stream ended after ${at} of ${body.byteLength} bytes`
-  throw new ProtocolError({ code: 'PEER_UNREACHABLE', peer, stage: 'protocol', reason })
+  throw new Error(
+    header === undefined
+      ? 'the stream ended before the header'
+      : `the stream ended after ${at} of ${body.byteLength} bytes`,
+  )
 }
 
-/** What it-length-prefixed says about frames that are none. */
-const FRAMING_ERRORS = [
-  'InvalidDataLengthError',
-  'InvalidDataLengthLengthError',
-  'InvalidMessageLengthError',
-  'UnexpectedEOFError',
-]
+/**
+ * What it-length-prefixed says about frames that are none. A stream that ends too early is none of it: that is how it looks
+ * from here when a connection breaks, or when the other side is killed, which happens to honest peers.
+ */
+const FRAMING_ERRORS = ['InvalidDataLengthError', 'InvalidDataLengthLengthError', 'InvalidMessageLengthError']
 
 /** Whether a stream broke because of what the peer sent. */
 export const isMalformed = (error: unknown): error is Error =>
@@ -300,7 +299,7 @@ export async function converse<T>(
       },
       async hear() {
         const frame = await frames.next()
-        if (frame.done === true) throw malformed('the stream ended before all was said')
+        if (frame.done === true) throw new Error('the stream ended before all was said')
         return flat(frame.value)
       },
     })

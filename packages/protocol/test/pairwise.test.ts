@@ -357,7 +357,7 @@ describe('a hostile other side', () => {
     ['infinities', () => [header({ hash: sha256(infinite) }), frame(infinite), done], 'non-finite'],
     ['something else than done', () => [header(), frame(good), frame(Uint8Array.of(0xff))], 'malformed'],
     ['that it has got something else', () => [header(), frame(good), done], 'malformed'],
-    ['an early end', () => [header(), frame(good)], 'malformed'],
+    ['an early end', () => [header(), frame(good)], 'unreachable'],
   ])('that answers with %s changes nothing', async (_, pieces, reason) => {
     const world = createWorld()
     await answerWith(world.network, 'mallory', AVERAGE_PROTOCOL, pieces)
