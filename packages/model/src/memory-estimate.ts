@@ -1,6 +1,7 @@
 import type { BaseModel } from './base.ts'
 import type { MixtureConfig } from './config.ts'
 import { type InputSpec, sizeOf } from './engine/graph.ts'
+import { isLargeStep } from './engine/onnx-engine.ts'
 import { simplify } from './engine/passes.ts'
 import { peakBytes } from './engine/peak.ts'
 import { record } from './engine/recorder.ts'
@@ -30,10 +31,11 @@ export interface MemoryEstimate {
   readonly total: number
 }
 
-/** Of a peer that does nothing yet. Measured: see `calibration` in memory-estimate.test.ts. */
-const PROCESS_BYTES = 230e6
-/** What malloc takes for a byte that is alive: blocks of a step differ in size and leave gaps. Measured likewise. */
-const ALLOCATOR_FACTOR = 1.25
+/** Node and the engine, idle; and what a peer has besides: network, pages, text. Measured (memory-estimate.test.ts). */
+const RUNTIME_BYTES = 150e6
+export const PEER_BYTES = 70e6
+/** What an allocator takes for a byte that is alive: kernels need scratch, blocks leave gaps. Measured likewise. */
+const ALLOCATOR_FACTOR = 2
 /** Parameters and two moments: in engine memory twice, and copied once before a phase, to be able to go back. */
 const TRAINED_COPIES = 9
 
@@ -56,15 +58,25 @@ export function estimateMemory(base: Pick<BaseModel, 'config' | 'bits'>, plan: M
   )
   const step = expertStep({ model, mixture, layout, batch, context, balance: 0 })
   const inputs = Object.fromEntries([...baseInputs, ...trained].filter(([name]) => step.reads.includes(name)))
-  const graph = simplify(record(step.name, { ...step.inputs, ...inputs }, (tensors) => step.build(tensors)))
+  const all = { ...step.inputs, ...inputs }
+  // In a small step nodes run in an order of ONNX Runtime's, and what is to be made again is made early, and kept.
+  const threshold = isLargeStep(all) ? undefined : Infinity
+  const graph = simplify(
+    record(step.name, all, (tensors) => step.build(tensors)),
+    threshold,
+  )
   const parts = {
     base: baseInputs.reduce((sum, [, spec]) => sum + storedBytes(spec), 0),
     trained: 4 * TRAINED_COPIES * (layout.experts.size + layout.router.size),
-    step: ALLOCATOR_FACTOR * peakBytes(graph),
-    process: PROCESS_BYTES,
+    step: ALLOCATOR_FACTOR * peakBytes(graph) + castBytes(baseInputs),
+    process: RUNTIME_BYTES + PEER_BYTES,
   }
   return { ...parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes) }
 }
+
+/** A matrix that is kept in few bytes is made float32 to be multiplied with, one at a time. */
+const castBytes = (inputs: readonly (readonly [string, InputSpec])[]): number =>
+  Math.max(0, ...inputs.map(([, { shape, storage }]) => (storage === undefined ? 0 : 4 * sizeOf(shape))))
 
 const BYTES: Readonly<Record<Storage['type'], number>> = { float16: 2, int8: 1 }
 

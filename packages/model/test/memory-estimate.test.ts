@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { describe, expect, it } from 'vitest'
 import type { ModelConfig } from '../src/config.ts'
 import { peakBytes } from '../src/engine/peak.ts'
-import { estimateMemory, fittingPlan, type MemoryPlan } from '../src/memory-estimate.ts'
+import { estimateMemory, fittingPlan, type MemoryPlan, PEER_BYTES } from '../src/memory-estimate.ts'
 import { placeBase } from '../src/trainer.ts'
 import { normal } from './helpers/arrays.ts'
 import { freshEngine } from './helpers/engines.ts'
@@ -106,6 +106,49 @@ describe('an estimate of memory', () => {
     expect(base(GPT2_SMALL, 16)).toBeLessThan(0.7 * base(GPT2_SMALL, 32)) // the head stays as it is
     expect(base(DEMO, 16)).toBe(base(DEMO, 32))
   })
+})
+
+const BILLION: ModelConfig = {
+  ...{
+    architecture: 'llama',
+    vocabSize: 32000,
+    positions: 2048,
+    width: 2048,
+    layers: 22,
+    heads: 32,
+    kvHeads: 4,
+  },
+  ...{ headWidth: 64, hidden: 5632, epsilon: 1e-5, rope: { theta: 10_000, scaling: undefined }, tied: false },
+}
+
+const SHAPES = { demo: DEMO, gpt2: GPT2_SMALL, '1b': BILLION }
+
+describe('an estimate', () => {
+  // Peak resident memory in MiB: npm run bench:memory -- --json --shape gpt2 --base-dtype int8 --experts 8 --batch 8
+  it.each([
+    ['demo', 'float32', 2, 1, 188],
+    ['demo', 'float32', 2, 8, 356],
+    ['demo', 'float32', 8, 8, 392],
+    ['demo', 'float32', 2, 32, 1350],
+    ['gpt2', 'float32', 2, 2, 1066],
+    ['gpt2', 'float32', 2, 8, 1906],
+    ['gpt2', 'int8', 2, 2, 873],
+    ['gpt2', 'int8', 2, 4, 1015],
+    ['gpt2', 'int8', 2, 8, 1584],
+    ['gpt2', 'int8', 8, 8, 1682],
+    ['1b', 'int8', 2, 1, 2531],
+  ] as const)(
+    'of %s in %s, %i experts, batch %i, is near the measured %i MiB',
+    (shape, baseDtype, experts, batch, peak) => {
+      const { total } = estimateMemory(
+        { config: SHAPES[shape], bits: 32 },
+        planOf(experts, { baseDtype, batch }),
+      )
+      const measured = peak * 2 ** 20 + PEER_BYTES
+      expect(total / measured).toBeGreaterThan(0.8)
+      expect(total / measured).toBeLessThan(1.3)
+    },
+  )
 })
 
 describe('a plan that fits', () => {

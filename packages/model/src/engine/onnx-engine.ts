@@ -117,7 +117,7 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
           storage === undefined ? specOf(current) : { shape: current.dims, dtype: 'float32', storage }
       }
       const graph = simplify(record(step.name, inputs, (tensors) => step.build(tensors)))
-      const isLarge = numbersIn(inputs) >= LARGE_STEP
+      const isLarge = isLargeStep(inputs)
       const model = lower(step.name, graph, { dialect: runtime.dialect, isLarge })
       const onDevice = runtime.writes === 'device' ? step.writes.map(publicName) : []
       const create = () =>
@@ -154,8 +154,9 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
 /** A step that reads so many numbers has tensors of tens of megabytes, and what it keeps of them decides what it takes. */
 const LARGE_STEP = 32 << 20
 
-const numbersIn = (inputs: Readonly<Record<string, InputSpec>>): number =>
-  Object.values(inputs).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
+/** Whether a step has an arena, and its nodes run in their order (docs/decisions/007). */
+export const isLargeStep = (inputs: Readonly<Record<string, InputSpec>>): boolean =>
+  Object.values(inputs).reduce((sum, { shape }) => sum + sizeOf(shape), 0) >= LARGE_STEP
 
 type InTurn = <T>(work: () => Promise<T>) => Promise<T>
 

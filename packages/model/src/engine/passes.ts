@@ -1,8 +1,9 @@
 import { type Graph, type Node, sameShape, sizeOf, type Value } from './graph.ts'
 
-/** Everything that makes a recorded graph smaller, in the order that pays. */
-export function simplify(graph: Graph): Graph {
-  return advanceReshapes(recompute(dropDead(fuseAddIntoGemm(mergeEqual(dropNeutral(dropDead(graph)))))))
+/** Everything that makes a recorded graph smaller, in the order that pays. @param threshold - of `recompute` */
+export function simplify(graph: Graph, threshold = RECOMPUTE_BYTES): Graph {
+  const fewer = dropDead(fuseAddIntoGemm(mergeEqual(dropNeutral(dropDead(graph)))))
+  return advanceReshapes(recompute(fewer, threshold))
 }
 
 /** Removes nodes that no output depends on: gradients that nobody asked for, placeholders that tfjs's tape makes. */
