@@ -1,4 +1,4 @@
-// Regenerates the protobuf code from the .proto files: `npm run generate`. The result is committed.
+// Regenerates the protobuf code from the .proto files, and docs/reference: `npm run generate`. The results are committed.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -18,3 +18,5 @@ for (const proto of PROTOS) {
     `// Generated from ../${basename(proto)} by \`npm run generate\`; do not edit.\n// @ts-nocheck\n${readFileSync(file, 'utf8')}`,
   )
 }
+execFileSync('npx', ['--no-install', 'tsc', '-b'], { stdio: 'inherit' })
+execFileSync(process.execPath, ['scripts/reference.mjs'], { stdio: 'inherit' })

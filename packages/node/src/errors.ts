@@ -98,14 +98,24 @@ export function isCoded(error: unknown): error is CodedError {
 
 /** What the process exits with. Documented in docs/reference/errors.md. */
 export const EXIT = {
+  /** All went well, or it was asked to stop and did. */
   ok: 0,
+  /** Something that no other code is for. */
   failure: 1,
+  /** A flag, variable or configuration file is wrong. */
   usage: 2,
+  /** The text is missing, too little or cannot be read. */
   data: 3,
+  /** The base model is missing, damaged or another. */
   base: 4,
+  /** An address is in use, or a peer cannot be reached. */
   network: 5,
+  /** The manifest is wrong, or the federation another. */
   federation: 6,
+  /** The state folder is in use, damaged or cannot be written. */
   state: 7,
+  /** Interrupted for the second time: nothing was put away. */
+  interrupted: 130,
 } as const
 
 const EXIT_OF: Readonly<Record<string, number>> = {

@@ -1,68 +1,15 @@
 #!/usr/bin/env node
 import '../polyfill.ts'
-import { Command, type Option } from 'commander'
 import pc from 'picocolors'
 import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
-import { VERSION } from '../version.ts'
-import { addChatCommand } from './chat-command.ts'
-import { addConfigCommand } from './config-command.ts'
-import { applyConfigFile } from './config-file.ts'
-import { addDataCommand } from './data-command.ts'
-import { addDoctorCommand } from './doctor-command.ts'
-import { addExperimentCommand } from './experiment-command.ts'
-import { addExportCommands } from './export-command.ts'
-import { addGenerateCommand } from './generate-command.ts'
-import { addManifestCommands } from './manifest-command.ts'
-import { addPeerCommand } from './peer-command.ts'
-import { addPretrainCommand } from './pretrain-command.ts'
-import { addServeCommand } from './serve-command.ts'
-import { addSwarmCommand } from './swarm-command.ts'
-import { addTrustCommands } from './trust-commands.ts'
-
-const program = new Command('comigs-peer')
-  .description(
-    'Train a language model together, peer to peer, and end with a personal one. Your text never leaves this machine.',
-  )
-  .version(VERSION)
-  .configureHelp({ optionDescription })
-  .exitOverride()
-  .enablePositionalOptions()
-  .addHelpText(
-    'afterAll',
-    '\nEvery option can also be set in the environment: --max-tokens is COMIGS_PEER_MAX_TOKENS.\nIn a --config file it is max-tokens. Flags go before the environment, and that before the file.',
-  )
-addPeerCommand(program)
-addSwarmCommand(program)
-addDoctorCommand(program)
-addGenerateCommand(program)
-addChatCommand(program)
-addServeCommand(program)
-addExportCommands(program)
-addPretrainCommand(program)
-addExperimentCommand(program)
-addTrustCommands(program)
-addDataCommand(program)
-addConfigCommand(program)
-addManifestCommands(program)
-program.hook('preAction', (_, command) => applyConfigFile(command, [program, ...program.commands]))
+import { createProgram } from './program.ts'
 
 try {
-  await program.parseAsync()
+  await createProgram().parseAsync()
 } catch (error) {
   process.exitCode = report(error)
 }
 process.exit()
-
-/** Commander would name each environment variable; the rule stands below, and help fits a screen. */
-function optionDescription(option: Option): string {
-  const notes = [
-    ...(option.argChoices === undefined ? [] : [option.argChoices.join(', ')]),
-    ...(option.defaultValue === undefined || option.defaultValue === false
-      ? []
-      : [`default: ${option.defaultValueDescription ?? String(option.defaultValue)}`]),
-  ]
-  return notes.length === 0 ? option.description : `${option.description} (${notes.join('; ')})`
-}
 
 /** @returns the exit code */
 function report(error: unknown): number {
