@@ -20,7 +20,7 @@ export const USERS: readonly User[] = ['a', 'b', 'c', 'd'].map((name) => {
     ...tokenSet(`${split} of ${name}`, length),
     groups: [{ name, from: 0, to: length }],
   })
-  return { name, train: set('train', 300), valid: set('valid', 120), test: set('test', 120) }
+  return { name, train: set('train', 300), valid: set('valid', 40), test: set('test', 40) }
 })
 
 /** Runs federations of tiny models; one engine and one learner of each shape for all tests of a file. */
