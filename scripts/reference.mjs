@@ -35,10 +35,23 @@ function commandsPage() {
       getOutHelpWidth: () => COLUMNS,
       getOutHasColors: () => false,
     })
-    command.outputHelp()
+    outputHelp(command)
     return `## ${name}\n\n\`\`\`text\n${help.trimEnd()}\n\`\`\``
   })
-  return page('Commands', 'What `--help` of each says.', ...parts)
+  return page('Commands', 'What `--help` of each says, or `--help-all` where there is one.', ...parts)
+}
+
+/** With every option, where `--help` shows the essential ones. */
+function outputHelp(command) {
+  if (!command.options.some(({ long }) => long === '--help-all')) {
+    command.outputHelp()
+    return
+  }
+  try {
+    command.exitOverride().emit('option:help-all')
+  } catch (error) {
+    if (error.code !== 'commander.help') throw error
+  }
 }
 
 function configurationPage() {

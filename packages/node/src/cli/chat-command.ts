@@ -23,6 +23,7 @@ const NOTE =
 export function addChatCommand(program: Command): void {
   const command = program
     .command('chat')
+    .summary('Talk with the personal model.')
     .description('Talk with the personal model in a state folder.')
     .addOption(option('--system <text>', 'what stands above the conversation'))
   for (const one of textOptions()) command.addOption(one)

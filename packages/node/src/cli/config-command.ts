@@ -10,6 +10,7 @@ const SECRET = ['http-token']
 export function addConfigCommand(program: Command): void {
   const command = program
     .command('config')
+    .summary('Print what a peer would run with, and who said so.')
     .description(
       "Print what a peer would run with, and where each value comes from. Takes the peer's own options.",
     )

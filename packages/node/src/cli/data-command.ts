@@ -21,6 +21,7 @@ const SHOWN_FILES = 12
 export function addDataCommand(program: Command): void {
   const command = program
     .command('data')
+    .summary('Show what would be trained on.')
     .description('Show what would be trained on: files, formats, tokens of each split, and what is left out.')
   addTextSources(command)
   command

@@ -23,6 +23,7 @@ const MARKS: Readonly<Record<Finding['status'], string>> = {
 export function addDoctorCommand(program: Command): void {
   const command = program
     .command('doctor')
+    .summary('Check everything a peer needs; say what to change.')
     .description(
       'Check state, engine, text, base, memory and the way to a bootstrap peer; say what to change.',
     )
@@ -43,7 +44,7 @@ export function addDoctorCommand(program: Command): void {
     .addOption(shared.json())
     .addHelpText(
       'after',
-      '\nExits with what a peer would exit with at the first failure; 0 with warnings only.\n\nExample:\n  comigs-peer doctor --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo... --data ~/notes',
+      '\nExits as a peer would at the first failure; with 0 if there are only warnings.\n\nExample:\n  comigs-peer doctor --data ~/notes',
     )
     .action(async (flags: Flags) => {
       let exitCode: number = EXIT.ok

@@ -7,6 +7,7 @@ import type { ExperimentEvent } from '../experiment/experiment.ts'
 import type { Target } from '../experiment/federation.ts'
 import { STRATEGIES, strategiesNamed } from '../experiment/strategies.ts'
 import { findSettings, type SuiteName, SUITES } from '../experiment/suites.ts'
+import { wrapped } from './help.ts'
 import { option, shared, wholeNumber } from './options.ts'
 import { downloadBar, number, print, printJson } from './output.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -31,6 +32,7 @@ export function addExperimentCommand(program: Command): void {
   const suites = Object.entries(SUITES).map(([name, { says }]) => `  ${name.padEnd(8)} ${says}`)
   program
     .command('experiment')
+    .summary('Compare strategies on data sets from seeds.')
     .description(
       'Compare strategies on data sets from seeds, in one process. Can be stopped; the same command goes on.',
     )
@@ -57,12 +59,12 @@ export function addExperimentCommand(program: Command): void {
 Suites:
 ${suites.join('\n')}
 
-Strategies: ${STRATEGIES.map(({ name }) => name).join(', ')}
+${wrapped(`Strategies: ${STRATEGIES.map(({ name }) => name).join(', ')}`)}
 
-Data sets of the paper's kind are looked for in the folder that COMIGS_DATA names.
+The paper's kinds of data sets are looked for in the folder COMIGS_DATA.
 
 Example:
-  comigs-peer experiment quick --strategies local,comigs-1g1s --seeds 42,45,47 --threads 2`,
+  comigs-peer experiment quick --strategies local,comigs-1g1s --threads 2`,
     )
     .action(experiment)
 }

@@ -23,6 +23,7 @@ interface ImportFlags {
 export function addExportCommands(program: Command): void {
   program
     .command('export')
+    .summary('Write the personal model down for other tools.')
     .description('Write the personal model in a state folder down for other tools (docs/EXPORT.md).')
     .addOption(
       option(
@@ -61,6 +62,7 @@ Examples:
 
   program
     .command('import')
+    .summary('Make a state folder of an exported mixture.')
     .description('Make a state folder of an exported mixture, to write text from or to train on from.')
     .argument('<file>', 'what `comigs-peer export --as mixture` wrote')
     .addOption(shared.state())
@@ -70,7 +72,7 @@ Examples:
       'after',
       `
 Example:
-  comigs-peer import mine.safetensors --state elsewhere && comigs-peer generate --state elsewhere --prompt "Once"`,
+  comigs-peer import mine.safetensors --state elsewhere`,
     )
     .action(async (file: string, { state, base, json }: ImportFlags) => {
       const { importMixture } = await import('../take-away.ts')

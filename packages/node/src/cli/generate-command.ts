@@ -19,6 +19,7 @@ interface Flags extends TextFlags {
 export function addGenerateCommand(program: Command): void {
   const command = program
     .command('generate')
+    .summary('Let the personal model continue a text.')
     .description('Let the personal model in a state folder continue a text.')
     .addOption(option('--prompt <text>', 'what to continue').default(''))
   for (const one of textOptions()) command.addOption(one)

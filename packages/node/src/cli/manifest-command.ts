@@ -24,6 +24,7 @@ interface NewFlags {
 export function addManifestCommands(program: Command): void {
   const manifest = program
     .command('manifest')
+    .summary("Make, check or show a federation's definition.")
     .description('Make, check or show the file that defines a federation.')
     .addHelpText('after', '\nExample:\n  comigs-peer manifest new friends.json')
   manifest

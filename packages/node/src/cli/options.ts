@@ -37,8 +37,7 @@ export function list(text: string, previous: readonly string[] | undefined): str
 }
 
 export const shared = {
-  config: () =>
-    option('--config <file>', 'YAML with any of these by name; flags and environment go before it'),
+  config: () => option('--config <file>', 'YAML with any of these by name'),
   json: () => option('--json', 'one JSON object a line on stdout, nothing else'),
   logLevel: () =>
     option('--log-level <level>', 'what goes to stderr')
@@ -62,10 +61,8 @@ export const shared = {
       .choices(['auto', 'float32', 'float16', 'int8'])
       .default('auto'),
   experts: () =>
-    option('--experts <n>', 'experts of this peer, the generalist included')
-      .argParser(wholeNumber(1))
-      .default(2),
-  state: () => option('--state <folder>', 'where key, checkpoint and copies are kept').default('.comigs'),
+    option('--experts <n>', 'experts, the generalist included').argParser(wholeNumber(1)).default(2),
+  state: () => option('--state <folder>', 'where all of a peer is kept').default('.comigs'),
   batch: () => option('--batch <n>', 'sequences in a batch').argParser(wholeNumber(1)).default(8),
   context: () => option('--context <n>', 'tokens of a sequence').argParser(wholeNumber(8)).default(128),
   seed: () =>
@@ -85,7 +82,7 @@ export interface HttpFlags {
 }
 
 export const httpOptions = () => [
-  option('--http <host:port>', 'where to serve metrics, status and text')
+  option('--http <host:port>', 'where to serve over HTTP')
     .argParser(httpAddress)
     .default({ host: '127.0.0.1', port: 0 }, '127.0.0.1:0'),
   option('--http-names <name...>', 'further names that HTTP requests may call us by').argParser(list),

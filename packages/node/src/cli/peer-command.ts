@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { resolveBase } from '../base-folder.ts'
 import { type PeerConfig, runPeer } from '../peer.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
+import { withShortHelp } from './help.ts'
 import { createLog, downloadBar, printEvent } from './output.ts'
 import { httpOptions, list, option, shared, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -26,8 +27,23 @@ interface Flags
   readonly logLevel: string
 }
 
+/** Enough to start, to join and to look at what happens. */
+const ESSENTIAL = [
+  '--bootstrap',
+  '--psk',
+  '--data',
+  '--state',
+  '--base',
+  '--experts',
+  '--rounds',
+  '--http',
+  '--config',
+  '--json',
+]
+
 /** What a peer can be told. */
 export function addPeerOptions(command: Command): void {
+  withShortHelp(command, ESSENTIAL)
   command
     .optionsGroup('Federation:')
     .addOption(
@@ -35,7 +51,7 @@ export function addPeerOptions(command: Command): void {
     )
     .addOption(option('--manifest <file>', 'start (or join) the federation that this file describes'))
     .addOption(option('--federation <hash>', 'join only this federation (or what begins so)'))
-    .addOption(option('--psk <file>', "a private federation's key, as `comigs-peer psk` makes it"))
+    .addOption(option('--psk <file>', "a private federation's key: see comigs-peer psk"))
     .addOption(
       option('--allow <peer...>', 'talk to these peers only: ids, or files with one a line').argParser(list),
     )
@@ -81,7 +97,7 @@ export function addPeerOptions(command: Command): void {
       ),
     )
     .addOption(option('--crowded', "many peers share this machine's address").default(false))
-  command.optionsGroup('Metrics, status and text over HTTP:')
+  command.optionsGroup('The page, metrics and text over HTTP:')
   for (const one of httpOptions()) command.addOption(one)
   command
     .optionsGroup('Configuration and output:')
@@ -102,7 +118,7 @@ export function addPeerCommand(program: Command): void {
       'after',
       `
 Examples:
-  comigs-peer --data ~/notes                                  start a federation; prints what others type to join
+  comigs-peer --data ~/notes     # starts a federation, prints what others type
   comigs-peer --bootstrap <address> --data ~/mail --state ~/.comigs-mail`,
     )
     .action(async (flags: Flags) => {

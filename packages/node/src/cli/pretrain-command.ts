@@ -35,6 +35,7 @@ const WEIGHT_DECAY = 0.1
 export function addPretrainCommand(program: Command): void {
   program
     .command('pretrain')
+    .summary('Train a small GPT-2 from scratch, as a base.')
     .description(
       'Train a small GPT-2 from scratch, as a base for federations. Can be stopped and goes on where it was.',
     )
@@ -57,7 +58,7 @@ export function addPretrainCommand(program: Command): void {
     .addOption(shared.json())
     .addHelpText(
       'after',
-      '\nExample:\n  comigs-peer pretrain --data data/base-en --tokenizer packages/node/models/base-en --out my-base --threads 2',
+      '\nExample:\n  comigs-peer pretrain --data data/base-en --out my-base \\\n    --tokenizer packages/node/models/base-en',
     )
     .action(pretrain)
 }

@@ -1,4 +1,4 @@
-import { Command, type Option } from 'commander'
+import { Command } from 'commander'
 import { VERSION } from '../version.ts'
 import { addChatCommand } from './chat-command.ts'
 import { addConfigCommand } from './config-command.ts'
@@ -8,6 +8,7 @@ import { addDoctorCommand } from './doctor-command.ts'
 import { addExperimentCommand } from './experiment-command.ts'
 import { addExportCommands } from './export-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
+import { HELP, HELP_FOOTER } from './help.ts'
 import { addManifestCommands } from './manifest-command.ts'
 import { addPeerCommand } from './peer-command.ts'
 import { addPretrainCommand } from './pretrain-command.ts'
@@ -22,13 +23,10 @@ export function createProgram(): Command {
       'Train a language model together, peer to peer, and end with a personal one. Your text never leaves this machine.',
     )
     .version(VERSION)
-    .configureHelp({ optionDescription })
+    .configureHelp(HELP)
     .exitOverride()
     .enablePositionalOptions()
-    .addHelpText(
-      'afterAll',
-      '\nEvery option can also be set in the environment: --max-tokens is COMIGS_PEER_MAX_TOKENS.\nIn a --config file it is max-tokens. Flags go before the environment, and that before the file.',
-    )
+    .addHelpText('afterAll', HELP_FOOTER)
   addPeerCommand(program)
   addSwarmCommand(program)
   addDoctorCommand(program)
@@ -44,15 +42,4 @@ export function createProgram(): Command {
   addManifestCommands(program)
   program.hook('preAction', (_, command) => applyConfigFile(command, [program, ...program.commands]))
   return program
-}
-
-/** Commander would name each environment variable; the rule stands below, and help fits a screen. */
-function optionDescription(option: Option): string {
-  const notes = [
-    ...(option.argChoices === undefined ? [] : [option.argChoices.join(', ')]),
-    ...(option.defaultValue === undefined || option.defaultValue === false
-      ? []
-      : [`default: ${option.defaultValueDescription ?? String(option.defaultValue)}`]),
-  ]
-  return notes.length === 0 ? option.description : `${option.description} (${notes.join('; ')})`
 }

@@ -25,6 +25,7 @@ interface Flags extends HttpFlags {
 export function addServeCommand(program: Command): void {
   const command = program
     .command('serve')
+    .summary("Serve the personal model as OpenAI's API does.")
     .description("Serve the personal model in a state folder over OpenAI's HTTP interface, without training.")
     .addOption(shared.state())
     .addOption(shared.base())

@@ -37,6 +37,7 @@ interface Flags {
 export function addSwarmCommand(program: Command): void {
   program
     .command('swarm')
+    .summary('Run several peers on this machine, and watch.')
     .description(
       'Run several peers on this machine, each a process with its own text, and watch them learn together.',
     )

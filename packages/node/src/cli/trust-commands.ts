@@ -9,6 +9,7 @@ import { shared } from './options.ts'
 export function addTrustCommands(program: Command): void {
   program
     .command('psk')
+    .summary('Make a key for a private federation.')
     .description('Make a key for a private federation: whoever has it can join, nobody else can.')
     .addHelpText(
       'after',
@@ -19,8 +20,10 @@ export function addTrustCommands(program: Command): void {
     })
   program
     .command('id')
+    .summary("Print a peer's id, for the --allow lists of others.")
     .description("Print a peer's id, for the --allow lists of others; makes its key where there is none.")
     .addOption(shared.state())
+    .addHelpText('after', '\nExample:\n  comigs-peer id --state .comigs')
     .action(async ({ state: folder }: { readonly state: string }) => {
       const state = await openStateDirectory(folder)
       try {

@@ -61,7 +61,7 @@ export const SUITES = {
     settings: PAPER_SETTINGS,
   },
   table5: {
-    says: 'table 5: other ways to share LoRA, and what the validation split is worth',
+    says: "table 5: other ways to share LoRA; validation text's worth",
     strategies: [
       'ffa-lora',
       'fedsa-lora',

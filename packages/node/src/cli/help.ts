@@ -1,0 +1,48 @@
+import { type Command, Help, Option } from 'commander'
+
+/** Help that fits a screen: no environment variable with each option (the rule stands below), one line a command. */
+export const HELP = { optionDescription, subcommandTerm: (command: Command) => command.name() }
+
+export const HELP_FOOTER = `
+Options may also stand in the environment (--max-tokens: COMIGS_PEER_MAX_TOKENS)
+or in a --config file (max-tokens); flags go before both.`
+
+function optionDescription(option: Option): string {
+  const notes = [
+    ...(option.argChoices === undefined ? [] : [option.argChoices.join(', ')]),
+    ...(option.defaultValue === undefined || option.defaultValue === false
+      ? []
+      : [`default: ${option.defaultValueDescription ?? String(option.defaultValue)}`]),
+  ]
+  return notes.length === 0 ? option.description : `${option.description} (${notes.join('; ')})`
+}
+
+/** A paragraph of help as wide as a narrow terminal. */
+export const wrapped = (text: string): string => new Help().boxWrap(text, 80)
+
+/**
+ * For a command with more options than a screen has lines: `--help` shows the essential ones, `--help-all` all.
+ * @param essential - by name, `--data`
+ */
+export function withShortHelp(command: Command, essential: readonly string[]): void {
+  let all = false
+  const own = [...essential, '--help', '--help-all', '--version']
+  command
+    .configureHelp({
+      ...HELP,
+      visibleOptions: (shown) => {
+        const options = new Help().visibleOptions(shown)
+        return shown !== command || all ? options : options.filter(({ long }) => own.includes(long!))
+      },
+      // Few options need no headings.
+      groupItems: (unsorted, visible, groupOf) =>
+        new Help().groupItems(unsorted, visible, (item) =>
+          item instanceof Option && !all ? 'Options:' : groupOf(item),
+        ),
+    })
+    .addOption(new Option('--help-all', 'display help with every option').helpGroup('Options:'))
+    .on('option:help-all', () => {
+      all = true
+      command.help()
+    })
+}

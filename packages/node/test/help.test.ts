@@ -1,0 +1,42 @@
+import type { Command } from 'commander'
+import { expect, it } from 'vitest'
+import { createProgram } from '../src/cli/program.ts'
+
+const COLUMNS = 80
+const SCREEN = 48
+
+function* commandsOf(command: Command, above = ''): Generator<{ name: string; command: Command }> {
+  const name = `${above}${command.name()}`
+  yield { name, command }
+  for (const one of command.commands) yield* commandsOf(one, `${name} `)
+}
+
+/** What a command prints, and how it ends. */
+function said(command: Command, flag: string) {
+  let text = ''
+  command.configureOutput({
+    writeOut: (part) => (text += part),
+    getOutHelpWidth: () => COLUMNS,
+    getOutHasColors: () => false,
+  })
+  expect(() => command.exitOverride().parse([flag], { from: 'user' })).toThrow(
+    expect.objectContaining({ exitCode: 0 }),
+  )
+  return text
+}
+
+it.each([...commandsOf(createProgram())])(
+  'the help of $name fits a screen and has an example',
+  ({ name, command }) => {
+    const lines = said(command, '--help').trimEnd().split('\n')
+    expect(lines.length).toBeLessThanOrEqual(SCREEN)
+    expect(lines.filter((line) => line.length > COLUMNS)).toEqual([])
+    const examples = lines.slice(lines.findIndex((line) => /^Examples?:$/.test(line)) + 1)
+    expect(examples[0]).toContain(name)
+  },
+)
+
+it('--help-all shows what --help leaves out', () => {
+  expect(said(createProgram(), '--help')).not.toContain('--evaluate-batches')
+  expect(said(createProgram(), '--help-all')).toContain('--evaluate-batches')
+})
