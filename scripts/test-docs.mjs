@@ -166,10 +166,12 @@ function commandsIn({ lang, text }) {
 
 function helpOf(subcommand) {
   if (!helps.has(subcommand)) {
-    const args = subcommand === undefined ? ['--help'] : [subcommand, '--help']
-    const { status, stdout } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' })
-    if (status !== 0) throw new Error(`comigs-peer has no subcommand ${subcommand}`)
-    helps.set(subcommand, stdout)
+    const command = subcommand === undefined ? [] : [subcommand]
+    const said = ['--help-all', '--help']
+      .map((flag) => spawnSync(process.execPath, [main, ...command, flag], { encoding: 'utf8' }))
+      .find(({ status }) => status === 0)
+    if (said === undefined) throw new Error(`comigs-peer has no subcommand ${subcommand}`)
+    helps.set(subcommand, said.stdout)
   }
   return helps.get(subcommand)
 }
