@@ -49,7 +49,13 @@ if (spawnSync('npm', ['ping'], { stdio: 'ignore', timeout: 30_000, env }).status
 const folder = mkdtempSync(join(tmpdir(), 'comigs-pack-'))
 const project = join(folder, 'project')
 const run = (program, args) =>
-  execFileSync(program, args, { cwd: project, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 2] })
+  execFileSync(program, args, {
+    cwd: project,
+    env,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 2],
+    maxBuffer: 64 << 20, // `npm query` says everything about each of hundreds of packages
+  })
 const running = new Set()
 
 try {
