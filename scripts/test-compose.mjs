@@ -278,7 +278,8 @@ try {
     throw new Error(`it resumed at round ${resumed.comigs_round}, it was at ${before}`)
   await untilAllMix('everyone mixes with everyone again', names)
 
-  docker('pause', paused)
+  // runc gives up after milliseconds on what is too busy to freeze.
+  await until('a peer is paused', 60, () => spawnSync('docker', ['pause', paused]).status === 0)
   await untilTheyTrainOn('the others train on without the paused peer', without(paused))
   await untilScraped(PEERS)
   docker('unpause', paused)
