@@ -38,6 +38,7 @@ const FOLDERS = ['docs', 'bench', 'packages/node', 'packages/model', 'packages/p
 const PROGRAMS = /^(?:npm|npx|comigs-peer)\s/
 /** What may differ, and what of it is put into later commands. */
 const VOLATILE = [
+  [/^round +\d+/, (shown) => shown, false], // the one that is meant
   [/^\/(?:ip4|dns4)\/[\w.]+\/tcp\/\d+(?:\/p2p\/\w+…?)?/, '(/ip4/[\\d.]+/tcp/\\d+(?:/p2p/\\w+)?)', true],
   [/^https?:\/\/[\d.]+:\d+/, '(http://[\\d.]+:\\d+)', true],
   [/^12D3Koo\w+…?/, '(12D3Koo\\w+)', true],
@@ -385,7 +386,7 @@ function shapeOf(line) {
       ([text]) => text !== undefined,
     )
     const [text, real, kept] = found ?? [rest[0], rest[0].replace(/[\\^$.*+?()[\]{}|]/, '\\$&'), false]
-    pattern += real
+    pattern += typeof real === 'function' ? real(text) : real
     if (kept) tokens.push(text)
     rest = rest.slice(text.length)
   }
