@@ -10,8 +10,8 @@ const stamp = `${root}node_modules/.comigs-lock`
 
 export function prepare() {
   const [major, minor] = process.versions.node.split('.').map(Number)
-  if (major < 20 || (major === 20 && minor < 18) || major > 22) {
-    console.error(`comigs needs Node 20.18 or later, or 22; this is ${process.versions.node}.`)
+  if (!(major === 20 && minor >= 19) && !(major === 22 && minor >= 13)) {
+    console.error(`comigs needs Node 20.19 or later, or 22.13 or later; this is ${process.versions.node}.`)
     process.exit(2)
   }
   const lock = createHash('sha256')

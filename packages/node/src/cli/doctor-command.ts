@@ -5,12 +5,28 @@ import { type DoctorConfig, examine, type Finding } from '../doctor.ts'
 import { EXIT } from '../errors.ts'
 import { downloadBar, print, printJson } from './output.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
+import { withShortHelp } from './help.ts'
 import { list, option, shared } from './options.ts'
 
 interface Flags extends Omit<DoctorConfig, 'data' | 'bootstrap'>, TextSources {
   readonly bootstrap?: string[]
   readonly json?: boolean
 }
+
+const ESSENTIAL = [
+  '--bootstrap',
+  '--psk',
+  '--allow',
+  '--data',
+  '--train',
+  '--valid',
+  '--test',
+  '--field',
+  '--state',
+  '--base',
+  '--config',
+  '--json',
+]
 
 const MARKS: Readonly<Record<Finding['status'], string>> = {
   ok: pc.green('ok  '),
@@ -64,6 +80,7 @@ export function addDoctorCommand(program: Command): void {
       }
       process.exitCode = exitCode
     })
+  withShortHelp(command, ESSENTIAL)
 }
 
 function describe({ check, status, found, advice }: Finding): string[] {

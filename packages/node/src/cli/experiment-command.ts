@@ -7,7 +7,7 @@ import type { ExperimentEvent } from '../experiment/experiment.ts'
 import type { Target } from '../experiment/federation.ts'
 import { STRATEGIES, strategiesNamed } from '../experiment/strategies.ts'
 import { findSettings, type SuiteName, SUITES } from '../experiment/suites.ts'
-import { wrapped } from './help.ts'
+import { withShortHelp, wrapped } from './help.ts'
 import { option, shared, wholeNumber } from './options.ts'
 import { downloadBar, number, print, printJson } from './output.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -27,10 +27,12 @@ interface Flags {
   readonly json?: boolean
 }
 
+const ESSENTIAL = ['--data-set', '--strategies', '--seeds', '--rounds', '--threads', '--out', '--json']
+
 /** `comigs-peer experiment`: the paper's comparisons, on one machine. */
 export function addExperimentCommand(program: Command): void {
   const suites = Object.entries(SUITES).map(([name, { says }]) => `  ${name.padEnd(8)} ${says}`)
-  program
+  const command = program
     .command('experiment')
     .summary('Compare strategies on data sets from seeds.')
     .description(
@@ -67,6 +69,7 @@ Example:
   comigs-peer experiment quick --strategies local,comigs-1g1s --threads 2`,
     )
     .action(experiment)
+  withShortHelp(command, ESSENTIAL)
 }
 
 async function experiment(suite: SuiteName, flags: Flags): Promise<void> {

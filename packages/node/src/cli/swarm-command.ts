@@ -8,6 +8,7 @@ import { resolveBase } from '../base-folder.ts'
 import { forRounds } from '../new-manifest.ts'
 import { readDataSet } from '../swarm/data-set.ts'
 import { type PeerResult, runSwarm, type SwarmConfig, type SwarmResult } from '../swarm/swarm.ts'
+import { withShortHelp } from './help.ts'
 import { bytes, count, createTable, downloadBar, number, print, printJson } from './output.ts'
 import { option, shared, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -33,9 +34,24 @@ interface Flags {
   readonly json?: boolean
 }
 
+const ESSENTIAL = [
+  '--data-set',
+  '--peers',
+  '--target',
+  '--rounds',
+  '--strategy',
+  '--batch',
+  '--context',
+  '--base',
+  '--state',
+  '--stay',
+  '--threads',
+  '--json',
+]
+
 /** `comigs-peer swarm`: several peers on this machine, each a process of its own. */
 export function addSwarmCommand(program: Command): void {
-  program
+  const command = program
     .command('swarm')
     .summary('Run several peers on this machine, and watch.')
     .description(
@@ -101,6 +117,7 @@ export function addSwarmCommand(program: Command): void {
       const show = flags.json === true ? jsonView() : process.stdout.isTTY ? liveView(config) : lineView()
       await runSwarm(config, { ...show, signal: stopSignal() })
     })
+  withShortHelp(command, ESSENTIAL)
 }
 
 interface View {
