@@ -3,7 +3,7 @@ import type { MixtureConfig } from './config.ts'
 import { randomBatch, type TokenSet } from './data.ts'
 import type { Engine } from './engine/engine.ts'
 import { ModelError } from './errors.ts'
-import { evaluate, type Evaluation } from './evaluate.ts'
+import { evaluate, evaluateTogether, type Evaluation, windowLosses } from './evaluate.ts'
 import { initialise, type Layout, namedArrays, trainedLayout, type TrainedLayout } from './parameters.ts'
 import { stream } from './random.ts'
 import { evaluationStep, EXPERTS, expertStep, jointStep, moments, ROUTER, routerStep } from './steps.ts'
@@ -59,6 +59,8 @@ export interface Learner {
    */
   train(state: LearnerState, phase: LearnerPhase): Promise<{ state: LearnerState; loss: number }>
   evaluate(state: LearnerState, set: TokenSet, maxBatches?: number): Promise<Evaluation>
+  /** Of several states as one model: `evaluateTogether`. */
+  evaluateTogether(states: readonly LearnerState[], set: TokenSet, maxBatches?: number): Promise<Evaluation>
 }
 
 /** Needs the base in engine memory (`placeBase`). Learners may share an engine, but not at the same time. */
@@ -79,6 +81,7 @@ export function createLearner(engine: Engine, base: BaseModel, options: LearnerO
     both: program(() => jointStep(shape)),
   }
   const evaluation = program(() => evaluationStep(shape))
+  const windowEvaluation = program(() => evaluationStep({ ...shape, batch: 1 }))
 
   const place = (key: string, values: Float32Array) =>
     engine.place(key, { shape: [values.length], dtype: 'float32', values: values.slice() })
@@ -135,6 +138,15 @@ export function createLearner(engine: Engine, base: BaseModel, options: LearnerO
     async evaluate(state, set, maxBatches) {
       placeAll(state)
       return evaluate(await evaluation(), set, { batch, context, experts: mixture.experts }, maxBatches)
+    },
+
+    async evaluateTogether(states, set, maxBatches) {
+      const losses: Awaited<ReturnType<typeof windowLosses>>[] = []
+      for (const state of states) {
+        placeAll(state)
+        losses.push(await windowLosses(await windowEvaluation(), set, shape, maxBatches))
+      }
+      return evaluateTogether(set, losses)
     },
   }
 }

@@ -11,6 +11,7 @@ import { PAPER } from '../paper.ts'
 import { joined, type User } from './data.ts'
 import { average } from './merge.ts'
 import { generalist, type Strategy } from './strategy.ts'
+import { twofold } from './twofold.ts'
 
 /** What a user wants to be good at: its own kind of text, or everyone's. Decides what routers and weights learn from. */
 export type Target = 'own' | 'mixture'
@@ -81,9 +82,10 @@ const SEEDS_APART = 1000
 export async function runFederation(init: FederationInit): Promise<FederationResult | undefined> {
   const { strategy, users, seed, rounds } = init
   const isOne = strategy.pooled === true || strategy.trains === 'nothing'
-  const learners = (isOne ? users.slice(0, 1) : users).map((_, user) =>
-    init.learner(strategy.mixture(user), init.batch),
-  )
+  const learners = (isOne ? users.slice(0, 1) : users).map((_, user) => {
+    const learner = init.learner(strategy.mixture(user), init.batch)
+    return strategy.twofold ? twofold(learner) : learner
+  })
   const trainSets = strategy.pooled
     ? [joined(users.map(({ train }) => train))]
     : users.map(({ train }) => train)

@@ -9,6 +9,7 @@ import * as momentum from './strategies/momentum.ts'
 import * as pcl from './strategies/pcl.ts'
 import * as pretrained from './strategies/pretrained.ts'
 import * as routerOnTrain from './strategies/router-on-train.ts'
+import * as twofold from './strategies/twofold.ts'
 import * as withoutRouter from './strategies/without-router.ts'
 
 /** All that `--strategies` knows: every export of these files. */
@@ -23,6 +24,7 @@ export const STRATEGIES: readonly Strategy[] = [
   comigs,
   gossip,
   momentum,
+  twofold,
 ].flatMap((file): Strategy[] => Object.values(file))
 
 /** @throws NodeError `OPTION_INVALID` */

@@ -12,6 +12,8 @@ export interface Strategy {
   readonly says: string
   /** What a user has beside the base, by the user's place in the data set. */
   mixture(user: number): MixtureConfig
+  /** Two whole models of that mixture instead of one (`twofold.ts`). */
+  readonly twofold?: true
   /** `experts`: one step moves the experts, routers stay. `both`: experts and routers, on train text. */
   readonly trains: 'nothing' | 'experts' | 'both'
   /** Routers have phases of their own, as CoMiGS does, on text of this split. */

@@ -157,25 +157,30 @@ describe('a federation', () => {
     }
   })
 
-  it.each(['comigs-1g1s', 'gossip-top-k', 'comigs-momentum', 'pfedmoe', 'ffa-lora', 'centralized'])(
-    'of %s that was stopped goes on as if it had not been',
-    async (name) => {
-      const whole = await federations.run(strategy(name), { rounds: 4 })
-      const stop = new AbortController()
-      const half = await federations.run(strategy(name), {
-        rounds: 4,
-        signal: stop.signal,
-        onRound: (round) => {
-          if (round === 2) stop.abort()
-        },
-      })
-      expect(half.result).toBeUndefined()
-      const rest = await federations.run(strategy(name), { rounds: 4, from: half.states.at(-1) })
-      expect(rest.states.map(({ round }) => round)).toEqual([3, 4])
-      expect(rest.result).toEqual(whole.result)
-      expect(rest.states.at(-1)).toEqual(whole.states.at(-1))
-    },
-  )
+  it.each([
+    'comigs-1g1s',
+    'gossip-top-k',
+    'comigs-momentum',
+    'pfedmoe',
+    'ffa-lora',
+    'centralized',
+    'twofold',
+  ])('of %s that was stopped goes on as if it had not been', async (name) => {
+    const whole = await federations.run(strategy(name), { rounds: 4 })
+    const stop = new AbortController()
+    const half = await federations.run(strategy(name), {
+      rounds: 4,
+      signal: stop.signal,
+      onRound: (round) => {
+        if (round === 2) stop.abort()
+      },
+    })
+    expect(half.result).toBeUndefined()
+    const rest = await federations.run(strategy(name), { rounds: 4, from: half.states.at(-1) })
+    expect(rest.states.map(({ round }) => round)).toEqual([3, 4])
+    expect(rest.result).toEqual(whole.result)
+    expect(rest.states.at(-1)).toEqual(whole.states.at(-1))
+  })
 
   it("measures each user on its own text and on everyone's", async () => {
     const { result } = await federations.run(strategy('local'))
@@ -198,6 +203,33 @@ describe('a federation', () => {
     expect(own.states.at(-1)!.models[0]!.arrays['router']).not.toEqual(
       mixture.states.at(-1)!.models[0]!.arrays['router'],
     )
+  })
+
+  it.each([
+    ['generalist', 'fedavg'],
+    ['specialist', 'local'],
+  ])('of two whole models has in its %s all that %s trains', async (half, alone) => {
+    const both = (await federations.run(strategy('twofold-wide'))).states.at(-1)!
+    const one = (await federations.run(strategy(alone))).states.at(-1)!
+    for (const [user, model] of one.models.entries()) {
+      for (const [key, values] of Object.entries(model.arrays)) {
+        const from = half === 'generalist' ? 0 : values.length
+        expectSame(both.models[user]!.arrays[key]!.subarray(from, from + values.length), values, key)
+      }
+    }
+  })
+
+  it('of two whole models is as good at everything as the better of them, but for ln 2 nats a window', async () => {
+    const of = async (name: string) => (await federations.run(strategy(name))).result!
+    const [both, fedavg, local] = [await of('twofold-wide'), await of('fedavg'), await of('local')]
+    // 39 targets of a user in windows of 16: three.
+    const allowance = Math.exp((3 * Math.LN2) / 39)
+    for (const [i, { own, mixture }] of both.users.entries()) {
+      const [a, b] = [fedavg.users[i]!, local.users[i]!]
+      expect(own).toBeLessThanOrEqual(allowance * Math.min(a.own, b.own))
+      expect(mixture).toBeLessThanOrEqual(allowance * Math.min(a.mixture, b.mixture))
+    }
+    expect(both.bytesPerRound).toBe(fedavg.bytesPerRound)
   })
 
   it("of one pooled model takes batches of everyone's text", async () => {
