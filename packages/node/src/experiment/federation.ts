@@ -59,7 +59,7 @@ export interface FederationInit {
   readonly batch: number
   readonly context: number
   /** A learner of this shape; the same one whenever it is asked for again. */
-  learner(mixture: MixtureConfig, batch: number): Learner
+  learner(mixture: MixtureConfig, batch: number, leaky?: boolean): Learner
   readonly from: FederationState | undefined
   save(state: FederationState): Promise<void>
   onRound(round: number, trainLoss: number): void
@@ -83,7 +83,7 @@ export async function runFederation(init: FederationInit): Promise<FederationRes
   const { strategy, users, seed, rounds } = init
   const isOne = strategy.pooled === true || strategy.trains === 'nothing'
   const learners = (isOne ? users.slice(0, 1) : users).map((_, user) => {
-    const learner = init.learner(strategy.mixture(user), init.batch)
+    const learner = init.learner(strategy.mixture(user), init.batch, strategy.leaky)
     return strategy.twofold ? twofold(learner) : learner
   })
   const trainSets = strategy.pooled

@@ -18,6 +18,8 @@ export interface Strategy {
   readonly trains: 'nothing' | 'experts' | 'both'
   /** Routers have phases of their own, as CoMiGS does, on text of this split. */
   readonly routers?: 'valid' | 'train'
+  /** Gradients leak from expert steps into router steps and back, as in the authors' code. */
+  readonly leaky?: true
   /** Parameters of the experts that stay as they began. */
   readonly frozen?: Parameters
   /** What users exchange after each round. It begins the same for all. */

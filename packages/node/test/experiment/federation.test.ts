@@ -71,6 +71,7 @@ const EXPECTED: Record<
   'comigs-2s': { equal: [], moved: ALL, withoutRouterPhase: TWO, routers: 10 },
   'comigs-2g': { equal: TWO, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
   'comigs-1g1s': { equal: GENERALIST, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
+  'comigs-1g1s-leaky': { equal: GENERALIST, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
   'comigs-momentum': { equal: GENERALIST, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
   'local-moe-tr': { equal: [], moved: ALL, withoutRouterPhase: TWO, routers: 10 },
   'fedavg-moe-tr': { equal: TWO, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
