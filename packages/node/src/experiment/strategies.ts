@@ -2,6 +2,7 @@ import { NodeError } from '../errors.ts'
 import type { Strategy } from './strategy.ts'
 import * as comigs from './strategies/comigs.ts'
 import * as fdlora from './strategies/fdlora.ts'
+import * as flexlora from './strategies/flexlora.ts'
 import * as gossip from './strategies/gossip.ts'
 import * as jointRouting from './strategies/joint-routing.ts'
 import * as loraFactors from './strategies/lora-factors.ts'
@@ -21,6 +22,7 @@ export const STRATEGIES: readonly Strategy[] = [
   routerOnTrain,
   loraFactors,
   fdlora,
+  flexlora,
   comigs,
   gossip,
   momentum,
