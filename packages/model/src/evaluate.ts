@@ -35,21 +35,92 @@ export async function evaluate(
   { batch, context, experts }: EvaluationShape,
   maxBatches = Infinity,
 ): Promise<Evaluation> {
-  const sums = set.groups.map(({ name }) => ({ name, nll: 0, tokens: 0 }))
+  const measured: Measured[] = []
   const scores: number[] = []
-  const planned = set.groups.flatMap(({ from, to }, group) =>
-    [...sweep(set.tokens.subarray(from, to), batch, context)].map((one) => ({ group, one })),
-  )
-  for (const { group, one } of evenly(planned, maxBatches)) {
+  for (const { group, one } of planned(set, batch, context, maxBatches)) {
     const { loss, scores: routed } = await program.run({
       tokens: one.tokens,
       targets: one.targets,
       weights: one.weights,
     })
-    const sum = sums[group]!
-    sum.nll += loss![0]!
-    sum.tokens += one.count
+    measured.push({ group, nll: loss![0]!, tokens: one.count })
     routed?.forEach((score, i) => (scores[i] = (scores[i] ?? 0) + score))
+  }
+  return summary(set, measured, scores, experts)
+}
+
+/** Some text of a group, and the sum of its negative log-likelihoods. */
+interface Measured {
+  readonly group: number
+  readonly nll: number
+  readonly tokens: number
+}
+
+/**
+ * The windows of `evaluate`, each by itself: the same ones for the same shape.
+ * @param program - compiled from `evaluationStep` for a batch of one
+ */
+export async function windowLosses(
+  program: Program,
+  set: TokenSet,
+  { batch, context }: Pick<EvaluationShape, 'batch' | 'context'>,
+  maxBatches = Infinity,
+): Promise<Measured[]> {
+  const losses: Measured[] = []
+  for (const { group, one } of planned(set, batch, context, maxBatches)) {
+    for (let from = 0; from < one.count; from += context) {
+      const row = (values: Int32Array | Float32Array) => values.subarray(from, from + context)
+      const { loss } = await program.run({
+        tokens: row(one.tokens),
+        targets: row(one.targets),
+        weights: row(one.weights),
+      })
+      losses.push({ group, nll: loss![0]!, tokens: Math.min(context, one.count - from) })
+    }
+  }
+  return losses
+}
+
+/**
+ * Several models as one that leaves it to the text which of them speaks: the next token has the mean of their
+ * probabilities, each model weighted by the probability that it gave to the window so far (Bayesian model averaging, all
+ * equally likely at first). By the chain rule a window then has the mean of the probabilities that the models give it:
+ * with m models it costs at most ln m more nats than under the best of them, whichever that is.
+ * @param losses - `windowLosses` of each model on this set
+ */
+export function evaluateTogether(set: TokenSet, losses: readonly (readonly Measured[])[]): Evaluation {
+  const together = losses[0]!.map((window, i) => {
+    const nlls = losses.map((ofModel) => ofModel[i]!.nll)
+    const best = Math.min(...nlls)
+    const likelihood = nlls.reduce((sum, nll) => sum + Math.exp(best - nll), 0) / nlls.length
+    return { ...window, nll: best - Math.log(likelihood) }
+  })
+  return summary(set, together, [], 0)
+}
+
+/** Batches of each group, at most so many of all, spread evenly. */
+function planned(
+  set: TokenSet,
+  batch: number,
+  context: number,
+  maxBatches: number,
+): { group: number; one: WeightedBatch }[] {
+  const all = set.groups.flatMap(({ from, to }, group) =>
+    [...sweep(set.tokens.subarray(from, to), batch, context)].map((one) => ({ group, one })),
+  )
+  return evenly(all, maxBatches)
+}
+
+function summary(
+  set: TokenSet,
+  parts: readonly Measured[],
+  scores: readonly number[],
+  experts: number,
+): Evaluation {
+  const sums = set.groups.map(({ name }) => ({ name, nll: 0, tokens: 0 }))
+  for (const { group, nll, tokens } of parts) {
+    sums[group]!.nll += nll
+    sums[group]!.tokens += tokens
   }
   const measured = ({ nll, tokens }: { nll: number; tokens: number }) => ({
     loss: nll / tokens,

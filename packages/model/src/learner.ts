@@ -3,10 +3,20 @@ import type { MixtureConfig } from './config.ts'
 import { randomBatch, type TokenSet } from './data.ts'
 import type { Engine } from './engine/engine.ts'
 import { ModelError } from './errors.ts'
-import { evaluate, type Evaluation } from './evaluate.ts'
+import { evaluate, evaluateTogether, type Evaluation, windowLosses } from './evaluate.ts'
 import { initialise, type Layout, namedArrays, trainedLayout, type TrainedLayout } from './parameters.ts'
 import { stream } from './random.ts'
-import { evaluationStep, EXPERTS, expertStep, jointStep, moments, ROUTER, routerStep } from './steps.ts'
+import {
+  evaluationStep,
+  EXPERTS,
+  expertStep,
+  jointStep,
+  leaked,
+  leakyStep,
+  moments,
+  ROUTER,
+  routerStep,
+} from './steps.ts'
 import { lazily, type LazyProgram, optimiserInputs } from './trainer.ts'
 
 /** Everything that training has made of one user: what a `Trainer` keeps in engine memory, as plain arrays. */
@@ -26,6 +36,8 @@ export interface LearnerOptions {
   readonly weightDecay: number
   /** Factor of the load-balancing loss, lambda. */
   readonly balance: number
+  /** Whether gradients leak from each phase into the other, as in the authors' code (`leakyStep`). @default false */
+  readonly leaky?: boolean
 }
 
 export interface LearnerPhase {
@@ -59,6 +71,8 @@ export interface Learner {
    */
   train(state: LearnerState, phase: LearnerPhase): Promise<{ state: LearnerState; loss: number }>
   evaluate(state: LearnerState, set: TokenSet, maxBatches?: number): Promise<Evaluation>
+  /** Of several states as one model: `evaluateTogether`. */
+  evaluateTogether(states: readonly LearnerState[], set: TokenSet, maxBatches?: number): Promise<Evaluation>
 }
 
 /** Needs the base in engine memory (`placeBase`). Learners may share an engine, but not at the same time. */
@@ -70,15 +84,18 @@ export function createLearner(engine: Engine, base: BaseModel, options: LearnerO
     { key: EXPERTS, layout: layout.experts },
     { key: ROUTER, layout: layout.router },
   ].filter((group) => group.layout.size > 0)
-  const names = groups.flatMap(({ key }) => [key, ...moments(key)])
+  /** What lies beside a group's parameters, zeros at first. */
+  const beside = (key: string) => [...moments(key), ...(options.leaky ? [leaked(key)] : [])]
+  const names = groups.flatMap(({ key }) => [key, ...beside(key)])
 
   const program = lazily(engine)
   const programs: Record<LearnerPhase['trains'], LazyProgram> = {
-    experts: program(() => expertStep(shape)),
-    routers: program(() => routerStep(shape)),
+    experts: program(() => (options.leaky ? leakyStep(shape, EXPERTS) : expertStep(shape))),
+    routers: program(() => (options.leaky ? leakyStep(shape, ROUTER) : routerStep(shape))),
     both: program(() => jointStep(shape)),
   }
   const evaluation = program(() => evaluationStep(shape))
+  const windowEvaluation = program(() => evaluationStep({ ...shape, batch: 1 }))
 
   const place = (key: string, values: Float32Array) =>
     engine.place(key, { shape: [values.length], dtype: 'float32', values: values.slice() })
@@ -94,7 +111,7 @@ export function createLearner(engine: Engine, base: BaseModel, options: LearnerO
       for (const group of groups) {
         arrays[group.key] = initialise(group.layout, seed)
         overwrite(group.layout, arrays[group.key]!, initialise(group.layout, commonSeed), common)
-        for (const moment of moments(group.key)) arrays[moment] = new Float32Array(group.layout.size)
+        for (const name of beside(group.key)) arrays[name] = new Float32Array(group.layout.size)
       }
       return { arrays, expertSteps: 0, routerSteps: 0 }
     },
@@ -135,6 +152,15 @@ export function createLearner(engine: Engine, base: BaseModel, options: LearnerO
     async evaluate(state, set, maxBatches) {
       placeAll(state)
       return evaluate(await evaluation(), set, { batch, context, experts: mixture.experts }, maxBatches)
+    },
+
+    async evaluateTogether(states, set, maxBatches) {
+      const losses: Awaited<ReturnType<typeof windowLosses>>[] = []
+      for (const state of states) {
+        placeAll(state)
+        losses.push(await windowLosses(await windowEvaluation(), set, shape, maxBatches))
+      }
+      return evaluateTogether(set, losses)
     },
   }
 }

@@ -59,11 +59,23 @@ export const jointStep = (shape: StepShape): Step => trainingStep('joint step', 
 
 export type TrainedGroup = typeof EXPERTS | typeof ROUTER
 
-function trainingStep(name: string, shape: StepShape, trained: readonly TrainedGroup[]): Step {
+/** Gradients of a group that steps of the other have left behind. */
+export const leaked = (group: string): string => `${group}.leaked`
+
+/**
+ * A step of the authors' public code, in which an optimiser zeroes only the gradients of its own parameters: what
+ * back-propagation makes for the other group stays there, piles up, and goes into that group's next step, so that experts
+ * learn from validation text, too (reference: comigs, 6, bug 1). Only to compare with what was published.
+ */
+export const leakyStep = (shape: StepShape, group: TrainedGroup): Step =>
+  trainingStep(`leaky step on ${group}`, shape, [group], true)
+
+function trainingStep(name: string, shape: StepShape, trained: readonly TrainedGroup[], leaks = false): Step {
   const { layout, model, mixture, batch } = shape
   const layouts: Record<TrainedGroup, Layout> = { [EXPERTS]: layout.experts, [ROUTER]: layout.router }
   const groups: TrainedGroup[] = layout.router.size > 0 ? [EXPERTS, ROUTER] : [EXPERTS]
-  const state = trained.flatMap(moments)
+  const differentiated = leaks ? groups : trained
+  const state = [...trained.flatMap(moments), ...(leaks ? groups.map(leaked) : [])]
   return {
     name,
     reads: [...baseNames(model), ...groups, ...state],
@@ -72,7 +84,7 @@ function trainingStep(name: string, shape: StepShape, trained: readonly TrainedG
     build: (t) => {
       const pieces: Record<string, tf.Tensor> = {}
       for (const key of groups) Object.assign(pieces, split(layouts[key], t[key]!))
-      const names = trained.flatMap((key) => layouts[key].entries.map((entry) => entry.name))
+      const names = differentiated.flatMap((key) => layouts[key].entries.map((entry) => entry.name))
       const tokens = t['tokens'] as tf.Tensor1D
       const weights: tf.Tensor1D = tf.fill([tokens.shape[0]], 1 / tokens.shape[0])
       let loss!: tf.Tensor
@@ -99,10 +111,13 @@ function trainingStep(name: string, shape: StepShape, trained: readonly TrainedG
       })(names.map((key) => pieces[key]!))
       const updated: Record<string, tf.Tensor> = {}
       let done = 0
-      for (const key of trained) {
+      for (const key of differentiated) {
         const { length } = layouts[key].entries
-        Object.assign(updated, update(t, key, flatten(grads.slice(done, done + length))))
+        const fresh = flatten(grads.slice(done, done + length))
+        const gradient = leaks ? tf.add<tf.Tensor1D>(fresh, t[leaked(key)]!) : fresh
         done += length
+        if (trained.includes(key)) Object.assign(updated, update(t, key, gradient))
+        if (leaks) updated[leaked(key)] = trained.includes(key) ? tf.zerosLike(gradient) : gradient
       }
       return { loss: release(loss), ...(scores === undefined ? {} : { scores: release(scores) }), ...updated }
     },

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import type { BaseModel } from '../src/base.ts'
 import { sweep, type TokenSet } from '../src/data.ts'
 import type { Engine } from '../src/engine/engine.ts'
-import { evaluate } from '../src/evaluate.ts'
+import { evaluate, evaluateTogether, windowLosses } from '../src/evaluate.ts'
 import { evaluationStep, NO_EXPERTS } from '../src/steps.ts'
 import { createTrainer, placeBase } from '../src/trainer.ts'
 import { baseLayout, initialise, namedArrays } from '../src/parameters.ts'
@@ -200,5 +201,103 @@ describe('evaluate', () => {
       first.map((score, i) => (16 * score + 4 * quarter[i]!) / 20),
       { absolute: 1e-6 },
     )
+  })
+})
+
+describe('several models as one', () => {
+  const context = 7
+  const set = setOf(DATA.valid.tokens.slice(0, 60), 25)
+  /** Two bases that disagree. */
+  const bases = [
+    tinyBase(),
+    baseOf(
+      TINY,
+      tinyBase().arrays.map((array) => ({ ...array, values: array.values.map((value) => 2 * value) })),
+    ),
+  ]
+  const engineOf = async (base: BaseModel) => {
+    const engine = await freshEngine('onnx')
+    placeBase(engine, base)
+    return engine
+  }
+  const lossesOf = async (base: BaseModel, batch: number, maxBatches?: number) => {
+    const shape = { ...shapeOf(NO_EXPERTS), batch: 1, context }
+    const program = await compiled(await engineOf(base), evaluationStep(shape))
+    return windowLosses(program, set, { batch, context }, maxBatches)
+  }
+  const both = (batch: number, maxBatches?: number) =>
+    Promise.all(bases.map((base) => lossesOf(base, batch, maxBatches)))
+
+  /** Negative log-probability of each target, by group, from logits. */
+  async function tokenLosses(base: BaseModel): Promise<number[][]> {
+    const next = await compiled(await engineOf(base), nextTokenStep({ ...shapeOf(NO_EXPERTS), context }))
+    const groups: number[][] = []
+    for (const { from, to } of set.groups) {
+      const text = set.tokens.subarray(from, to)
+      const nlls: number[] = []
+      for (let i = 1; i < text.length; i++) {
+        const start = Math.floor((i - 1) / context) * context
+        const tokens = new Int32Array(context)
+        tokens.set(text.subarray(start, i))
+        const { logits } = await next.run({ tokens, position: Int32Array.of(i - 1 - start) })
+        nlls.push(Math.log(logits!.reduce((sum, logit) => sum + Math.exp(logit), 0)) - logits![text[i]!]!)
+      }
+      groups.push(nlls)
+    }
+    return groups
+  }
+
+  it('weigh each next token by how well they have done in the window so far', async () => {
+    const [first, second] = await Promise.all(bases.map(tokenLosses))
+    const groups = set.groups.map((_, group) => {
+      let nll = 0
+      let odds = 1
+      for (const [i, a] of first![group]!.entries()) {
+        const b = second![group]![i]!
+        if (i % context === 0) odds = 1
+        const weight = odds / (1 + odds)
+        nll -= Math.log(weight * Math.exp(-a) + (1 - weight) * Math.exp(-b))
+        odds *= Math.exp(b - a)
+      }
+      return nll / first![group]!.length
+    })
+    const result = evaluateTogether(set, await both(2))
+    expectClose(
+      result.groups.map(({ loss }) => loss),
+      groups,
+      { relative: 1e-5 },
+    )
+  })
+
+  it('are one model when there is one', async () => {
+    const losses = await lossesOf(bases[0]!, 2)
+    const program = await baseProgram(await freshEngine('onnx'), 2, context)
+    const expected = await evaluate(program, set, { batch: 2, context, experts: 0 })
+    const result = evaluateTogether(set, [losses])
+    expect(result.tokens).toBe(expected.tokens)
+    expectClose(
+      result.groups.map(({ loss }) => loss),
+      expected.groups.map(({ loss }) => loss),
+      { relative: 1e-6 },
+    )
+  })
+
+  it('cost at most ln 2 nats a window more than the best of two', async () => {
+    const losses = await both(2)
+    const nll = (which: typeof losses) => {
+      const { loss, tokens } = evaluateTogether(set, which)
+      return loss * tokens
+    }
+    const alone = losses.map((one) => nll([one]))
+    expect(nll(losses)).toBeLessThanOrEqual(Math.min(...alone) + losses[0]!.length * Math.LN2)
+    expect(Math.abs(alone[0]! - alone[1]!)).toBeGreaterThan(1)
+    expectClose([nll([losses[0]!, losses[0]!])], [alone[0]!], { relative: 1e-9 })
+  })
+
+  it('take the batches that one model alone is measured on', async () => {
+    const losses = await lossesOf(bases[0]!, 2, 2)
+    const program = await baseProgram(await freshEngine('onnx'), 2, context)
+    const expected = await evaluate(program, set, { batch: 2, context, experts: 0 }, 2)
+    expectClose([evaluateTogether(set, [losses]).loss], [expected.loss], { relative: 1e-6 })
   })
 })

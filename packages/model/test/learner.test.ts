@@ -1,11 +1,21 @@
 import { describe, expect, it } from 'vitest'
-import type { Engine } from '../src/engine/engine.ts'
+import type { TokenSet } from '../src/data.ts'
+import type { Engine, EngineName } from '../src/engine/engine.ts'
 import { createLearner, type Learner, type LearnerPhase, type LearnerState } from '../src/learner.ts'
 import { learningRate } from '../src/schedule.ts'
 import { expectClose, expectDifferent, expectSame } from './helpers/compare.ts'
 import { freshEngine } from './helpers/engines.ts'
-import { DATA, mixtureOf, savedArrays, tinyBase, tinyOptions, tinyTrainer } from './helpers/models.ts'
+import {
+  DATA,
+  mixtureOf,
+  savedArrays,
+  tinyBase,
+  tinyOptions,
+  tinyTrainer,
+  tokenSet,
+} from './helpers/models.ts'
 import { namedArrays } from '../src/parameters.ts'
+import { ADAMW } from '../src/steps.ts'
 import { placeBase } from '../src/trainer.ts'
 
 const { schedule, routerRate, seed, sharedSeed } = tinyOptions(mixtureOf(2))
@@ -112,4 +122,70 @@ describe('a step on experts and routers at once', () => {
       expectDifferent(both.state.arrays['router']!, start.arrays['router']!)
     },
   )
+})
+
+describe('steps that leak', () => {
+  /** A large epsilon would hide it: AdamW's first step goes by signs, so momentum shows what a gradient was. */
+  const gradient = (state: LearnerState, key: string) =>
+    state.arrays[`${key}.first`]!.map((first) => first / (1 - ADAMW.beta1))
+  const sum = (a: Float32Array, b: Float32Array) => a.map((value, k) => value + b[k]!)
+
+  async function both(name: EngineName) {
+    const engine = await freshEngine(name)
+    placeBase(engine, tinyBase())
+    const make = (leaky: boolean) =>
+      createLearner(engine, tinyBase(), { ...tinyOptions(mixtureOf(4)), leaky })
+    return { clean: make(false), leaky: make(true) }
+  }
+  const still = { rate: () => 0 }
+
+  it.each(['cpu', 'onnx'] as const)(
+    'carry what each phase leaves for the other into its first step, and no further, on %s',
+    async (name) => {
+      const { clean, leaky } = await both(name)
+      const start = clean.initial(seed, sharedSeed, isShared)
+      // With a rate of 0 nothing moves but moments: two expert steps on batches 0 and 1 of train text.
+      const onTrain = async (trains: LearnerPhase['trains'], step: number) => {
+        const at = { ...start, expertSteps: step, routerSteps: step }
+        const { state } = await clean.train(
+          at,
+          phase(trains, 1, { ...still, set: DATA.train, batches: 'train' }),
+        )
+        return state
+      }
+      const left = sum(
+        gradient(await onTrain('routers', 0), 'router'),
+        gradient(await onTrain('routers', 1), 'router'),
+      )
+      const fresh = gradient((await clean.train(start, phase('routers', 1, still))).state, 'router')
+
+      let { state } = await leaky.train(leaky.initial(seed, sharedSeed, isShared), phase('experts', 2, still))
+      expectClose(state.arrays['router.leaked']!, left, { relative: 1e-4 })
+      expectSame(state.arrays['experts.leaked']!, new Float32Array(state.arrays['experts']!.length))
+      ;({ state } = await leaky.train(state, phase('routers', 1, still)))
+      expectClose(gradient(state, 'router'), sum(fresh, left), { relative: 1e-4 })
+      expectSame(state.arrays['router.leaked']!, new Float32Array(left.length))
+
+      // What the router step made for the experts came from validation text, and moves them in their next step.
+      const onValid = await clean.train(
+        start,
+        phase('experts', 1, { ...still, set: DATA.valid, batches: 'valid' }),
+      )
+      expectClose(state.arrays['experts.leaked']!, gradient(onValid.state, 'experts'), { relative: 1e-4 })
+      expectDifferent(state.arrays['experts.leaked']!, new Float32Array(state.arrays['experts']!.length))
+    },
+  )
+
+  it('move experts by validation text, which clean ones never do', async () => {
+    const { clean, leaky } = await both('onnx')
+    const experts = async (learner: Learner, valid: TokenSet) => {
+      const start = learner.initial(seed, sharedSeed, isShared)
+      let { state } = await learner.train(start, phase('experts', 2))
+      ;({ state } = await learner.train(state, phase('routers', 2, { set: valid, rate: () => 0 })))
+      return (await learner.train(state, phase('experts', 1))).state.arrays['experts']!
+    }
+    const other = tokenSet('other validation text', 200)
+    expectSame(await experts(clean, DATA.valid), await experts(clean, other))
+    expectDifferent(await experts(leaky, DATA.valid), await experts(leaky, other))
+  })
 })

@@ -9,6 +9,8 @@ import {
   evaluationStep,
   EXPERTS,
   expertStep,
+  leaked,
+  leakyStep,
   moments,
   NO_EXPERTS,
   pretrainStep,
@@ -42,6 +44,8 @@ function stepsOf(family: string, model: ModelConfig): NamedStep[] {
   return [
     ...ofEach('expert step', [1, 2, 4], expertStep),
     ...ofEach('router step', [2, 4], routerStep),
+    ...ofEach('leaky expert step', [2], (shape) => leakyStep(shape, EXPERTS)),
+    ...ofEach('leaky router step', [4], (shape) => leakyStep(shape, ROUTER)),
     ...ofEach('evaluation', [0, 1, 2, 4], evaluationStep),
     ...ofEach('decode', [0, 2, 4], (shape) => decodeStep({ ...shape, tokens: 16, past: 18 })),
     ...ofEach('pretraining', [0], () => pretrainStep({ model, batch: 2, context: 16 })),
@@ -53,7 +57,7 @@ export function placeFor(engine: Engine, { step, model, experts }: NamedStep): v
   const layout = trainedLayout(model, mixture(experts))
   const vector = (name: string, size: number) => {
     engine.place(name, normal(name, [size], 0.1))
-    for (const moment of moments(name)) {
+    for (const moment of [...moments(name), leaked(name)]) {
       const values = new Float32Array(size)
       engine.place(moment, { shape: [size], dtype: 'float32', values })
     }

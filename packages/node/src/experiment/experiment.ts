@@ -6,6 +6,7 @@ import {
   type Learner,
   loadBase,
   loadTokenizer,
+  type MixtureConfig,
   placeBase,
   selectEngine,
 } from '@comigs/model'
@@ -153,10 +154,10 @@ export async function runExperiment(
 function learners(engine: Engine, base: BaseModel, { context }: ExperimentConfig) {
   const { weightDecay, balance } = PAPER
   const made = new Map<string, Learner>()
-  return (mixture: Parameters<typeof createLearner>[2]['mixture'], batch: number): Learner => {
-    const key = JSON.stringify([mixture, batch])
-    const found =
-      made.get(key) ?? createLearner(engine, base, { mixture, batch, context, weightDecay, balance })
+  return (mixture: MixtureConfig, batch: number, leaky = false): Learner => {
+    const key = JSON.stringify([mixture, batch, leaky])
+    const options = { mixture, batch, context, weightDecay, balance, leaky }
+    const found = made.get(key) ?? createLearner(engine, base, options)
     made.set(key, found)
     return found
   }

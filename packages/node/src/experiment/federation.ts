@@ -11,6 +11,7 @@ import { PAPER } from '../paper.ts'
 import { joined, type User } from './data.ts'
 import { average } from './merge.ts'
 import { generalist, type Strategy } from './strategy.ts'
+import { twofold } from './twofold.ts'
 
 /** What a user wants to be good at: its own kind of text, or everyone's. Decides what routers and weights learn from. */
 export type Target = 'own' | 'mixture'
@@ -58,7 +59,7 @@ export interface FederationInit {
   readonly batch: number
   readonly context: number
   /** A learner of this shape; the same one whenever it is asked for again. */
-  learner(mixture: MixtureConfig, batch: number): Learner
+  learner(mixture: MixtureConfig, batch: number, leaky?: boolean): Learner
   readonly from: FederationState | undefined
   save(state: FederationState): Promise<void>
   onRound(round: number, trainLoss: number): void
@@ -81,9 +82,10 @@ const SEEDS_APART = 1000
 export async function runFederation(init: FederationInit): Promise<FederationResult | undefined> {
   const { strategy, users, seed, rounds } = init
   const isOne = strategy.pooled === true || strategy.trains === 'nothing'
-  const learners = (isOne ? users.slice(0, 1) : users).map((_, user) =>
-    init.learner(strategy.mixture(user), init.batch),
-  )
+  const learners = (isOne ? users.slice(0, 1) : users).map((_, user) => {
+    const learner = init.learner(strategy.mixture(user), init.batch, strategy.leaky)
+    return strategy.twofold ? twofold(learner) : learner
+  })
   const trainSets = strategy.pooled
     ? [joined(users.map(({ train }) => train))]
     : users.map(({ train }) => train)
@@ -94,9 +96,9 @@ export async function runFederation(init: FederationInit): Promise<FederationRes
   const schedule = { kind: 'cosine', rate: PAPER.rate, steps: rounds * PAPER.localSteps } as const
   const seedOf = (user: number) => SEEDS_APART * seed + user
   const isCommon = (name: string) => generalist(name) || strategy.shares(name)
-  const shared = sharedPart(learners[0]!, strategy)
+  const shared = learners.map((learner) => sharedPart(learner, strategy))
   const start = learners.map((learner, user) => learner.initial(seedOf(user), SEEDS_APART * seed, isCommon))
-  const initial = shared.of(start[0]!)
+  const initial = shared[0]!.of(start[0]!)
   const batches = (tokens: number) => Math.ceil(tokens / (init.batch * init.context))
   const validationLoss = async (user: number, state: LearnerState): Promise<number> =>
     (await learners[user]!.evaluate(state, targetValid(user), batches(LOOK_TOKENS))).loss
@@ -136,16 +138,16 @@ export async function runFederation(init: FederationInit): Promise<FederationRes
     let { memory, bytesPerRound } = state
     if (initial.length > 0 && models.length > 1) {
       const merged = await (strategy.merge ?? average)({
-        vectors: models.map((model) => shared.of(model)),
+        vectors: models.map((model, user) => shared[user]!.of(model)),
         initial,
-        entries: shared.entries,
+        layouts: shared.map(({ entries }) => entries),
         memory,
         round,
         isLast: round === rounds,
         seed,
-        validationLoss: (user, vector) => validationLoss(user, shared.replaced(models[user]!, vector)),
+        validationLoss: (user, vector) => validationLoss(user, shared[user]!.replaced(models[user]!, vector)),
       })
-      merged.vectors.forEach((vector, user) => (models[user] = shared.replaced(models[user]!, vector)))
+      merged.vectors.forEach((vector, user) => (models[user] = shared[user]!.replaced(models[user]!, vector)))
       memory = merged.memory ?? []
       bytesPerRound = merged.bytes
     }
@@ -187,6 +189,7 @@ function sharedPart(learner: Learner, strategy: Strategy) {
   let size = 0
   const entries = picked.map((entry) => ({
     name: entry.name,
+    shape: entry.shape,
     size: entry.size,
     offset: (size += entry.size) - entry.size,
     at: entry.offset,

@@ -4,10 +4,10 @@ import { mean } from '@comigs/protocol'
 export interface MergeInput {
   /** What each user shares, flat, after its local steps. */
   readonly vectors: readonly Float32Array[]
-  /** What all of them began as. */
+  /** What all of them began as (those of the first user's size). */
   readonly initial: Float32Array
-  /** The arrays inside such a vector. */
-  readonly entries: readonly { readonly name: string; readonly offset: number; readonly size: number }[]
+  /** The arrays inside each user's vector. */
+  readonly layouts: readonly (readonly SharedArray[])[]
   /** What the last round's merge left for this one; empty in the first. */
   readonly memory: readonly Float32Array[]
   readonly round: number
@@ -15,6 +15,14 @@ export interface MergeInput {
   readonly seed: number
   /** Cross entropy of a user on its validation text, were this its shared part; nats per token over a few batches. */
   validationLoss(user: number, vector: Float32Array): Promise<number>
+}
+
+/** An array of what is shared, and where it stands in the flat vector. */
+export interface SharedArray {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly offset: number
+  readonly size: number
 }
 
 export interface Merged {

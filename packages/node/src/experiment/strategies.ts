@@ -2,6 +2,7 @@ import { NodeError } from '../errors.ts'
 import type { Strategy } from './strategy.ts'
 import * as comigs from './strategies/comigs.ts'
 import * as fdlora from './strategies/fdlora.ts'
+import * as flexlora from './strategies/flexlora.ts'
 import * as gossip from './strategies/gossip.ts'
 import * as jointRouting from './strategies/joint-routing.ts'
 import * as loraFactors from './strategies/lora-factors.ts'
@@ -9,6 +10,7 @@ import * as momentum from './strategies/momentum.ts'
 import * as pcl from './strategies/pcl.ts'
 import * as pretrained from './strategies/pretrained.ts'
 import * as routerOnTrain from './strategies/router-on-train.ts'
+import * as twofold from './strategies/twofold.ts'
 import * as withoutRouter from './strategies/without-router.ts'
 
 /** All that `--strategies` knows: every export of these files. */
@@ -20,9 +22,11 @@ export const STRATEGIES: readonly Strategy[] = [
   routerOnTrain,
   loraFactors,
   fdlora,
+  flexlora,
   comigs,
   gossip,
   momentum,
+  twofold,
 ].flatMap((file): Strategy[] => Object.values(file))
 
 /** @throws NodeError `OPTION_INVALID` */

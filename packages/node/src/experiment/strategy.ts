@@ -12,10 +12,14 @@ export interface Strategy {
   readonly says: string
   /** What a user has beside the base, by the user's place in the data set. */
   mixture(user: number): MixtureConfig
+  /** Two whole models of that mixture instead of one (`twofold.ts`). */
+  readonly twofold?: true
   /** `experts`: one step moves the experts, routers stay. `both`: experts and routers, on train text. */
   readonly trains: 'nothing' | 'experts' | 'both'
   /** Routers have phases of their own, as CoMiGS does, on text of this split. */
   readonly routers?: 'valid' | 'train'
+  /** Gradients leak from expert steps into router steps and back, as in the authors' code. */
+  readonly leaky?: true
   /** Parameters of the experts that stay as they began. */
   readonly frozen?: Parameters
   /** What users exchange after each round. It begins the same for all. */

@@ -55,8 +55,8 @@ export const SUITES = {
     settings: PAPER_SETTINGS,
   },
   table2: {
-    says: "table 2's own columns: unequal numbers of experts",
-    strategies: ['comigs-1g1s', 'comigs-1gxs', 'comigs-1gxs-reversed'],
+    says: 'table 2: unequal numbers of experts, and unequal ranks (FlexLoRA)',
+    strategies: ['comigs-1g1s', 'comigs-1gxs', 'comigs-1gxs-reversed', 'flexlora'],
     rounds: 20,
     settings: PAPER_SETTINGS,
   },

@@ -71,6 +71,7 @@ const EXPECTED: Record<
   'comigs-2s': { equal: [], moved: ALL, withoutRouterPhase: TWO, routers: 10 },
   'comigs-2g': { equal: TWO, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
   'comigs-1g1s': { equal: GENERALIST, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
+  'comigs-1g1s-leaky': { equal: GENERALIST, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
   'comigs-momentum': { equal: GENERALIST, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
   'local-moe-tr': { equal: [], moved: ALL, withoutRouterPhase: TWO, routers: 10 },
   'fedavg-moe-tr': { equal: TWO, moved: ALL, withoutRouterPhase: TWO, routers: 10 },
@@ -157,25 +158,30 @@ describe('a federation', () => {
     }
   })
 
-  it.each(['comigs-1g1s', 'gossip-top-k', 'comigs-momentum', 'pfedmoe', 'ffa-lora', 'centralized'])(
-    'of %s that was stopped goes on as if it had not been',
-    async (name) => {
-      const whole = await federations.run(strategy(name), { rounds: 4 })
-      const stop = new AbortController()
-      const half = await federations.run(strategy(name), {
-        rounds: 4,
-        signal: stop.signal,
-        onRound: (round) => {
-          if (round === 2) stop.abort()
-        },
-      })
-      expect(half.result).toBeUndefined()
-      const rest = await federations.run(strategy(name), { rounds: 4, from: half.states.at(-1) })
-      expect(rest.states.map(({ round }) => round)).toEqual([3, 4])
-      expect(rest.result).toEqual(whole.result)
-      expect(rest.states.at(-1)).toEqual(whole.states.at(-1))
-    },
-  )
+  it.each([
+    'comigs-1g1s',
+    'gossip-top-k',
+    'comigs-momentum',
+    'pfedmoe',
+    'ffa-lora',
+    'centralized',
+    'twofold',
+  ])('of %s that was stopped goes on as if it had not been', async (name) => {
+    const whole = await federations.run(strategy(name), { rounds: 4 })
+    const stop = new AbortController()
+    const half = await federations.run(strategy(name), {
+      rounds: 4,
+      signal: stop.signal,
+      onRound: (round) => {
+        if (round === 2) stop.abort()
+      },
+    })
+    expect(half.result).toBeUndefined()
+    const rest = await federations.run(strategy(name), { rounds: 4, from: half.states.at(-1) })
+    expect(rest.states.map(({ round }) => round)).toEqual([3, 4])
+    expect(rest.result).toEqual(whole.result)
+    expect(rest.states.at(-1)).toEqual(whole.states.at(-1))
+  })
 
   it("measures each user on its own text and on everyone's", async () => {
     const { result } = await federations.run(strategy('local'))
@@ -200,6 +206,33 @@ describe('a federation', () => {
     )
   })
 
+  it.each([
+    ['generalist', 'fedavg'],
+    ['specialist', 'local'],
+  ])('of two whole models has in its %s all that %s trains', async (half, alone) => {
+    const both = (await federations.run(strategy('twofold-wide'))).states.at(-1)!
+    const one = (await federations.run(strategy(alone))).states.at(-1)!
+    for (const [user, model] of one.models.entries()) {
+      for (const [key, values] of Object.entries(model.arrays)) {
+        const from = half === 'generalist' ? 0 : values.length
+        expectSame(both.models[user]!.arrays[key]!.subarray(from, from + values.length), values, key)
+      }
+    }
+  })
+
+  it('of two whole models is as good at everything as the better of them, but for ln 2 nats a window', async () => {
+    const of = async (name: string) => (await federations.run(strategy(name))).result!
+    const [both, fedavg, local] = [await of('twofold-wide'), await of('fedavg'), await of('local')]
+    // 39 targets of a user in windows of 16: three.
+    const allowance = Math.exp((3 * Math.LN2) / 39)
+    for (const [i, { own, mixture }] of both.users.entries()) {
+      const [a, b] = [fedavg.users[i]!, local.users[i]!]
+      expect(own).toBeLessThanOrEqual(allowance * Math.min(a.own, b.own))
+      expect(mixture).toBeLessThanOrEqual(allowance * Math.min(a.mixture, b.mixture))
+    }
+    expect(both.bytesPerRound).toBe(fedavg.bytesPerRound)
+  })
+
   it("of one pooled model takes batches of everyone's text", async () => {
     const { states, result } = await federations.run(strategy('centralized'))
     expect(states.at(-1)!.models).toHaveLength(1)
@@ -213,6 +246,14 @@ describe('a federation', () => {
     const start = await federations.run(strategy('comigs-1g1s'), { rounds: 0 })
     for (const [i, { mixture }] of result!.users.entries())
       expect(mixture).toBeCloseTo(start.result!.users[i]!.mixture, 3)
+  })
+
+  it('of users with unequal ranks is of one mind as far as ranks go', async () => {
+    const { states } = await federations.run(strategy('flexlora'))
+    const sizes = states.at(-1)!.models.map(({ arrays }) => arrays['experts']!.length)
+    expect(sizes.map((size) => size / sizes[1]!)).toEqual([2, 1, 1, 1])
+    const [, b, c] = states.at(-1)!.models
+    expectSame(b!.arrays['experts']!, c!.arrays['experts']!)
   })
 
   it('gives users as many experts as their strategy says', async () => {

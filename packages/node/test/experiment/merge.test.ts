@@ -9,7 +9,7 @@ const vectors = ['a', 'b', 'c', 'd'].map((name) => normal(name, [SIZE]).values)
 const input = (overrides: Partial<MergeInput> = {}): MergeInput => ({
   vectors,
   initial: new Float32Array(SIZE),
-  entries: [{ name: 'h.0.attn.c_attn.lora_A', offset: 0, size: SIZE }],
+  layouts: vectors.map(() => [{ name: 'h.0.attn.c_attn.lora_A', shape: [SIZE, 1], offset: 0, size: SIZE }]),
   memory: [],
   round: 1,
   isLast: false,
@@ -81,13 +81,14 @@ describe('pcl', () => {
 })
 
 describe('fdlora', () => {
-  const entries = [
-    { name: 'h.0.attn.c_attn.lora_A', offset: 0, size: 1000 },
-    { name: 'h.0.mlp.experts.0.c_fc.lora_A', offset: 1000, size: SIZE - 1000 },
+  const arrays = [
+    { name: 'h.0.attn.c_attn.lora_A', shape: [1000, 1], offset: 0, size: 1000 },
+    { name: 'h.0.mlp.experts.0.c_fc.lora_A', shape: [SIZE - 1000, 1], offset: 1000, size: SIZE - 1000 },
   ]
+  const layouts = vectors.map(() => arrays)
 
   it('is the average until the last round', async () => {
-    const merged = await mergeOf('fdlora')(input({ entries }))
+    const merged = await mergeOf('fdlora')(input({ layouts }))
     for (const vector of merged.vectors) expectSame(vector, exact)
   })
 
@@ -97,7 +98,7 @@ describe('fdlora', () => {
       tried[user]!.push(vector)
       return tried[user]!.length === 4 ? 0 : 10
     }
-    const merged = await mergeOf('fdlora')(input({ entries, isLast: true, validationLoss }))
+    const merged = await mergeOf('fdlora')(input({ layouts, isLast: true, validationLoss }))
     for (const [user, vector] of merged.vectors.entries()) {
       expect(tried[user]).toHaveLength(10)
       expectSame(vector, tried[user]![3]!)
@@ -118,5 +119,64 @@ describe('momentum', () => {
     )
     const twice = once.map((value, k) => value + 0.5 * 0.5 * exact[k]!)
     for (const vector of second.vectors) expectClose(vector, twice, { absolute: 1e-6 })
+  })
+})
+
+describe('flexlora', () => {
+  const [IN, OUT] = [12, 20]
+  /** A user with a LoRA of this rank, and what it does, s A B, by plain sums. */
+  const user = (name: string, rank: number) => {
+    const size = rank * (IN + OUT)
+    const layout = [
+      { name: 'h.0.attn.c_attn.lora_A', shape: [IN, rank], offset: 0, size: rank * IN },
+      { name: 'h.0.attn.c_attn.lora_B', shape: [rank, OUT], offset: rank * IN, size: rank * OUT },
+    ]
+    return { rank, layout, vector: normal(name, [size]).values }
+  }
+  const product = (vector: Float32Array, rank: number): Float32Array =>
+    Float32Array.from({ length: IN * OUT }, (_, at) => {
+      const [i, j] = [Math.floor(at / OUT), at % OUT]
+      let sum = 0
+      for (let k = 0; k < rank; k++) sum += vector[i * rank + k]! * vector[rank * IN + k * OUT + j]!
+      return (16 / Math.sqrt(rank)) * sum
+    })
+  const meanOf = (products: readonly Float32Array[]) =>
+    products[0]!.map((_, k) => products.reduce((sum, one) => sum + one[k]!, 0) / products.length)
+  const merge = async (users: readonly ReturnType<typeof user>[]) =>
+    mergeOf('flexlora')(
+      input({ vectors: users.map(({ vector }) => vector), layouts: users.map(({ layout }) => layout) }),
+    )
+  const squared = (values: Float32Array) => values.reduce((sum, value) => sum + value * value, 0)
+
+  it('gives all of the mean product to whom it fits into', async () => {
+    const users = [user('a', 12), user('b', 2), user('c', 3)]
+    const expected = meanOf(users.map(({ vector, rank }) => product(vector, rank)))
+    const merged = await merge(users)
+    expect(merged.vectors.map(({ length }) => length)).toEqual(users.map(({ vector }) => vector.length))
+    expectClose(product(merged.vectors[0]!, 12), expected, { absolute: 1e-4 })
+  })
+
+  it('is exact where ranks leave room', async () => {
+    const small = [user('a', 2), user('b', 2)]
+    const roomy = { ...user('c', 6), vector: new Float32Array(6 * (IN + OUT)) }
+    const users = [...small, roomy]
+    const expected = meanOf(users.map(({ vector, rank }) => product(vector, rank)))
+    const merged = await merge(users)
+    expectClose(product(merged.vectors[2]!, 6), expected, { absolute: 1e-4 })
+  })
+
+  it('cuts off what is smallest: no two directions less cost less', async () => {
+    const users = [user('a', 2), user('b', 2)]
+    const expected = meanOf(users.map(({ vector, rank }) => product(vector, rank)))
+    const merged = await merge(users)
+    const kept = product(merged.vectors[0]!, 2)
+    const rest = expected.map((value, k) => value - kept[k]!)
+    // Singular directions are orthogonal: |mean|² = |kept|² + |rest|², and more is kept than by either user's own part.
+    expectClose([squared(kept) + squared(rest)], [squared(expected)], { relative: 1e-4 })
+    expectClose(merged.vectors[0]!, merged.vectors[1]!, { absolute: 1e-6 })
+    for (const { vector, rank } of users) {
+      const own = product(vector, rank).map((value) => value / 2)
+      expect(squared(rest)).toBeLessThan(squared(expected.map((value, k) => value - own[k]!)))
+    }
   })
 })

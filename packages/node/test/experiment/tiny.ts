@@ -61,9 +61,9 @@ export async function tinyFederations() {
 function learnersOn(engine: Engine): FederationInit['learner'] {
   const made = new Map<string, Learner>()
   const { weightDecay, balance } = PAPER
-  return (mixture, batch) => {
-    const key = JSON.stringify([mixture, batch])
-    const options = { mixture, batch, context: CONTEXT, weightDecay, balance }
+  return (mixture, batch, leaky = false) => {
+    const key = JSON.stringify([mixture, batch, leaky])
+    const options = { mixture, batch, context: CONTEXT, weightDecay, balance, leaky }
     const found = made.get(key) ?? createLearner(engine, tinyBase(), options)
     made.set(key, found)
     return found

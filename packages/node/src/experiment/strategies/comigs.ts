@@ -24,6 +24,14 @@ export const comigs1G1S: Strategy = {
   shares: generalist,
 }
 
+/** To compare with the paper's figures, which came with the leak. */
+export const comigs1G1SLeaky: Strategy = {
+  ...comigs1G1S,
+  name: 'comigs-1g1s-leaky',
+  says: "comigs-1g1s with the gradient leak of the authors' code",
+  leaky: true,
+}
+
 /** Experts by user, generalist included, as the paper's table 2 gives them (and the other way round). */
 const unequal =
   (experts: readonly number[]): Strategy['mixture'] =>

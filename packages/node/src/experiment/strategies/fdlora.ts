@@ -23,7 +23,7 @@ const fuse: Merge = async (input) => {
     for (let trial = 0; trial < TRIALS; trial++) {
       const [v1, v2] = trial === 0 ? [0, 1] : [2 * random.float() - 1, 2 * random.float() - 1]
       const vector = centre.slice()
-      for (const { name, offset, size } of input.entries) {
+      for (const { name, offset, size } of input.layouts[user]!) {
         if (!name.includes('.experts.')) continue
         for (let k = offset; k < offset + size; k++) vector[k] = v1 * own[k]! + v2 * centre[k]!
       }
