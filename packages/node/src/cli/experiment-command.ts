@@ -35,9 +35,7 @@ export function addExperimentCommand(program: Command): void {
   const command = program
     .command('experiment')
     .summary('Compare strategies on data sets from seeds.')
-    .description(
-      'Compare strategies on data sets from seeds, in one process. Can be stopped; the same command goes on.',
-    )
+    .description('Compare strategies on data sets, in one process; stopped, it goes on later.')
     .addArgument(new Argument('<suite>', 'what to compare').choices(Object.keys(SUITES)))
     .addOption(option('--data-set <folder>', "instead of the suite's: <user>.{train,valid,test}.txt[.gz]"))
     .addOption(
