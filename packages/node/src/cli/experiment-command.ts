@@ -56,12 +56,10 @@ export function addExperimentCommand(program: Command): void {
     .addHelpText(
       'after',
       `
-Suites:
+Suites (the paper's kinds of data sets are looked for in folder COMIGS_DATA):
 ${suites.join('\n')}
 
 ${wrapped(`Strategies: ${STRATEGIES.map(({ name }) => name).join(', ')}`)}
-
-The paper's kinds of data sets are looked for in the folder COMIGS_DATA.
 
 Example:
   comigs-peer experiment quick --strategies local,comigs-1g1s --threads 2`,
