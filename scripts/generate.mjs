@@ -20,3 +20,17 @@ for (const proto of PROTOS) {
 }
 execFileSync('npx', ['--no-install', 'tsc', '-b'], { stdio: 'inherit' })
 execFileSync(process.execPath, ['scripts/reference.mjs'], { stdio: 'inherit' })
+execFileSync(
+  'npx',
+  [
+    '--no-install',
+    'prettier',
+    '--write',
+    '--log-level',
+    'warn',
+    ...PROTOS.map((proto) => join(dirname(proto), 'pb')),
+  ],
+  {
+    stdio: 'inherit',
+  },
+)
