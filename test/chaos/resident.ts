@@ -19,7 +19,7 @@ export interface Resident {
   warnings(): Readonly<Record<string, number>>
   /** Metrics by name and labels; undefined while it does not answer. */
   metrics(): Promise<Readonly<Record<string, number>> | undefined>
-  /** Resolves when it listens. */
+  /** Resolves when it listens, or was killed before that. */
   start(): Promise<void>
   kill(): Promise<void>
   pause(): void
@@ -134,7 +134,14 @@ export function createResident(init: {
         ...(listen === undefined ? {} : { listen }),
       })
       life = starting
-      const event = await starting.waitFor('listening')
+      let event
+      try {
+        event = await starting.waitFor('listening')
+      } catch (error) {
+        // Killed again before it was up: whoever did that starts it again.
+        if (life !== starting) return
+        throw error
+      }
       id = event.peerId
       address = event.addresses[0]!
       http = event.http

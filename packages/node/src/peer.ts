@@ -9,7 +9,6 @@ import {
   type Gossip,
   type Manifest,
   manifestHash,
-  type MixReport,
   privatised,
   ProtocolError,
   Reputation,
@@ -36,6 +35,7 @@ import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, readManifest, requireFit } from './new-manifest.ts'
 import { PAPER } from './paper.ts'
+import { clippedIn, recordRound } from './record-round.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
@@ -273,7 +273,7 @@ export async function runPeer(
         await state.saveKnownPeers(network.connector.known())
       },
       onRound: (report) => {
-        record(metrics, log, report, network.gossip)
+        recordRound(metrics, log, report, network.gossip)
         const harmful = report.exchange?.harmful
         if (harmful !== undefined) log.warn({ peer: harmful }, 'mixing this peer in does harm; muted')
         emit({ event: 'round', ...summary(report, network.gossip, bytes()), cellDepth })
@@ -495,49 +495,6 @@ async function protection(
     return { x: privatised(start, trained, privacy, random), epsilon: epsilonSpent(releases, privacy.noise) }
   }
 }
-
-function record(metrics: Metrics, log: Logger, report: RoundReport, gossip: Gossip): void {
-  const { experts, routers, exchange, validation, seconds } = report
-  metrics.round.set(report.round)
-  metrics.loss.set({ split: 'train' }, experts.loss)
-  metrics.perplexity.set({ split: 'train' }, Math.exp(experts.loss))
-  metrics.learningRate.set(experts.learningRate)
-  metrics.tokens.inc({ phase: 'experts' }, experts.tokens)
-  metrics.tokensPerSecond.set(experts.tokens / seconds.train)
-  metrics.phaseSeconds.observe({ phase: 'train' }, seconds.train)
-  metrics.phaseSeconds.observe({ phase: 'publish' }, seconds.publish)
-  metrics.phaseSeconds.observe({ phase: 'collect' }, seconds.collect)
-  experts.routerScores.forEach((scores, layer) => {
-    metrics.routerShare.set({ layer: String(layer) }, scores[0]!)
-  })
-  if (routers !== undefined) metrics.tokens.inc({ phase: 'routers' }, routers.tokens)
-  if (validation !== undefined) {
-    metrics.loss.set({ split: 'valid' }, validation.loss)
-    metrics.perplexity.set({ split: 'valid' }, validation.perplexity)
-  }
-  if (report.epsilon !== undefined) metrics.epsilon.set(report.epsilon)
-  if (exchange !== undefined) {
-    metrics.mixedPeers.set(exchange.mixedWith.length)
-    metrics.leftOutPeers.reset()
-    for (const { peer, reason } of exchange.leftOut) {
-      metrics.leftOutPeers.inc({ reason })
-      log.debug({ peer, reason, round: report.round }, 'left out of the mixture')
-    }
-    metrics.averagings.inc(exchange.averagedWith)
-    metrics.mixedNeighbours.inc(exchange.mixedWith.length)
-    metrics.clippedNeighbours.inc(clippedIn(exchange))
-    if (exchange.harmful !== undefined) metrics.harmfulNeighbours.inc()
-    if (exchange.consensusDistance !== undefined) metrics.consensusDistance.set(exchange.consensusDistance)
-  }
-  const ages = gossip.neighbours().map(({ ageRounds }) => ageRounds)
-  if (ages.length > 0) {
-    const sorted = ages.sort((a, b) => a - b)
-    metrics.copyAge.set({ quantile: '0.5' }, sorted[sorted.length >> 1]!)
-    metrics.copyAge.set({ quantile: '1' }, sorted.at(-1)!)
-  }
-}
-
-const clippedIn = ({ mixedWith }: MixReport): number => mixedWith.filter(({ clip }) => clip < 1).length
 
 function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; received: number }) {
   const { experts, exchange, validation, seconds } = report

@@ -33,14 +33,26 @@ import { RateLimiter } from './rate-limiter.ts'
 import type { Clock, Pubsub, Random, Signer, Verdict, Wire } from './wire.ts'
 
 /** Why what a peer announced was not to be had. */
-type FetchFailure = 'malformed' | 'hash' | 'length' | 'non-finite' | 'unreachable' | 'timeout' | 'refused'
+const FETCH_FAILURES = [
+  'malformed',
+  'hash',
+  'length',
+  'non-finite',
+  'unreachable',
+  'timeout',
+  'refused',
+] as const
+type FetchFailure = (typeof FETCH_FAILURES)[number]
 
 /** Why something from a peer was not taken. A label of a metric: keep the list short. */
 export type RefusalReason = FetchFailure | 'signature' | 'rate' | 'old' | 'full' | 'stranger' | 'cell'
 
-/** Why a peer was not mixed with. A label of a metric, too: silent for too long, muted by the benefit
- * guard, still being fetched, or not to be had. */
-export type LeftOutReason = 'stale' | 'muted' | 'pending' | FetchFailure
+/**
+ * Why a peer was not mixed with: silent for too long, muted by the benefit guard, still being fetched, or not to be had.
+ * Labels of a metric, too.
+ */
+export const LEFT_OUT_REASONS = ['stale', 'muted', 'pending', ...FETCH_FAILURES] as const
+export type LeftOutReason = (typeof LEFT_OUT_REASONS)[number]
 
 export interface GossipEvents {
   onTraffic(kind: TrafficKind, direction: 'in' | 'out', bytes: number): void

@@ -18,6 +18,7 @@ export {
   createGossip,
   type Gossip,
   type GossipEvents,
+  LEFT_OUT_REASONS,
   type LeftOutReason,
   type MixReport,
   type RefusalReason,
