@@ -1,5 +1,5 @@
 import type { Program } from './engine/engine.ts'
-import { sweep, type TokenSet, type WeightedBatch } from './data.ts'
+import { sweep, type TokenSet } from './data.ts'
 
 export interface Evaluation {
   /** Mean negative log-likelihood per token, in nats. */
@@ -38,9 +38,10 @@ export async function evaluate(
   const sums = set.groups.map(({ name }) => ({ name, nll: 0, tokens: 0 }))
   const scores: number[] = []
   const planned = set.groups.flatMap(({ from, to }, group) =>
-    [...sweep(set.tokens.subarray(from, to), batch, context)].map((one) => ({ group, one })),
+    sweep(set.tokens.subarray(from, to), batch, context).map((make) => ({ group, make })),
   )
-  for (const { group, one } of evenly(planned, maxBatches)) {
+  for (const { group, make } of evenly(planned, maxBatches)) {
+    const one = make()
     const { loss, scores: routed } = await program.run({
       tokens: one.tokens,
       targets: one.targets,
@@ -82,5 +83,3 @@ export function rows(flat: readonly number[], width: number): number[][] {
   if (width === 0) return []
   return Array.from({ length: flat.length / width }, (_, i) => flat.slice(i * width, (i + 1) * width))
 }
-
-export type { WeightedBatch }
