@@ -1,14 +1,8 @@
 /* eslint-disable no-console -- a command line */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import {
-  CODECS,
-  createAveraging,
-  createExchange,
-  createGossip,
-  findCell,
-  positionOf,
-} from '../../packages/protocol/src/index.ts'
+import { createProtocol } from '../../packages/node/src/network.ts'
+import { findCell, positionOf } from '../../packages/protocol/src/index.ts'
 import { manifestFor } from '../../packages/protocol/test/support/federation.ts'
 import { MemoryNetwork } from '../../packages/protocol/test/support/memory-network.ts'
 import { MemoryPubsub } from '../../packages/protocol/test/support/memory-pubsub.ts'
@@ -87,45 +81,31 @@ async function measure(count: number, draw: number, rounds: number, averages: bo
       if (kind === 'announcement') announced = bytes
       else if (direction === 'out') send(name, bytes)
     }
-    const exchange = createExchange({
-      wire,
-      clock,
-      manifest,
-      holdings: {
-        payload: (hash) => gossip.holdings.payload(hash),
-        copy: (author) => gossip.holdings.copy(author),
-        announcements: () => gossip.holdings.announcements(),
-        peers: () => [],
+    const { exchange, gossip, averaging } = createProtocol(
+      {
+        manifest,
+        initial,
+        wire,
+        pubsub: pubsub.endpoint(name),
+        signer: hashSigner(name),
+        clock,
+        random: (purpose, counter) => seeded(purpose === 'averaging' ? 7000 + i : 1000 * i + counter),
+        restored: undefined,
+        persist: async () => undefined,
+        events: {
+          onTraffic,
+          onRefusal: () => undefined,
+          onRefusedPeer: () => undefined,
+          onCopy: () => undefined,
+        },
       },
-      addresses: () => [],
-      onTraffic,
-      onAdmitted: () => undefined,
-      onRefused: () => undefined,
-      onOffence: () => undefined,
-    })
-    const gossip = createGossip({
-      manifest,
-      initial,
-      wire,
-      pubsub: pubsub.endpoint(name),
-      exchange,
-      signer: hashSigner(name),
-      clock,
-      random: (_, counter) => seeded(1000 * i + counter),
-      persist: async () => undefined,
-      events: { onTraffic, onRefusal: () => undefined, onCopy: () => undefined },
-    })
-    const averaging = createAveraging({
-      initial,
-      codec: CODECS.float16,
-      wire,
-      clock,
-      random: seeded(7000 + i),
-      robust: false,
-      isAdmitted: () => true,
-      outsiders: () => outsiders.get(name)!,
-      events: { onTraffic, onRefusal: () => undefined },
-    })
+      {
+        addresses: () => [],
+        peers: () => [],
+        outsiders: () => outsiders.get(name)!,
+        onAdmitted: () => undefined,
+      },
+    )
     gossip.enter(cells.get(name)!)
     await exchange.start()
     await averaging.start()

@@ -180,19 +180,29 @@ export interface WeightedBatch extends Batch {
   readonly count: number
 }
 
-/** Windows side by side that cover a stretch of tokens once; every token but the first is a target exactly once. */
-export function* sweep(tokens: Int32Array, batch: number, context: number): Generator<WeightedBatch> {
-  for (let start = 0; start + 1 < tokens.length; start += batch * context) {
-    const size = batch * context
-    const result = {
-      tokens: new Int32Array(size),
-      targets: new Int32Array(size),
-      weights: new Float32Array(size),
-    }
-    const count = Math.min(size, tokens.length - 1 - start)
-    result.tokens.set(tokens.subarray(start, start + count))
-    result.targets.set(tokens.subarray(start + 1, start + 1 + count))
-    result.weights.fill(1, 0, count)
-    yield { ...result, count }
+/**
+ * Windows side by side that cover a stretch of tokens once; every token but the first is a target exactly once. Each is made
+ * when it is called: an evaluation of a few looks at a large set needs no copy of all of it.
+ */
+export function sweep(tokens: Int32Array, batch: number, context: number): (() => WeightedBatch)[] {
+  const size = batch * context
+  const windows = Math.ceil(Math.max(0, tokens.length - 1) / size)
+  return Array.from(
+    { length: windows },
+    (_, i) => () => weighted(tokens.subarray(i * size, (i + 1) * size + 1), size),
+  )
+}
+
+/** The tokens but the last, each followed by the next, and padding up to the size. */
+function weighted(tokens: Int32Array, size: number): WeightedBatch {
+  const batch = {
+    tokens: new Int32Array(size),
+    targets: new Int32Array(size),
+    weights: new Float32Array(size),
   }
+  const count = tokens.length - 1
+  batch.tokens.set(tokens.subarray(0, count))
+  batch.targets.set(tokens.subarray(1))
+  batch.weights.fill(1, 0, count)
+  return { ...batch, count }
 }

@@ -80,7 +80,7 @@ export function createDecoder(engine: Engine, model: ModelConfig, mixture: Mixtu
 
       return {
         async append(tokens) {
-          ids.push(...tokens)
+          for (const id of tokens) ids.push(id)
           const from = windowStart(ids.length, model.positions)
           if (from > begin) cache.forget()
           begin = Math.max(begin, from)

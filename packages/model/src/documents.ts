@@ -45,9 +45,10 @@ export async function readFiles(paths: readonly string[], field = FIELD): Promis
   const documents: Document[] = []
   const files: TextFile[] = []
   const skipped: SkippedFile[] = []
+  // One by one: a data set has more lines than a call may have arguments.
   for (const path of paths) {
     const found = await listFiles(path)
-    skipped.push(...found.skipped)
+    for (const one of found.skipped) skipped.push(one)
     for (const { file, name, format } of found.files) {
       const pieces = await FORMATS[format].read(await unpacked(file), { path: file, field })
       const texts = pieces.filter(({ text }) => text.trim() !== '')
@@ -55,9 +56,8 @@ export async function readFiles(paths: readonly string[], field = FIELD): Promis
         skipped.push({ path: file, reason: FORMATS[format].whenEmpty })
         continue
       }
-      documents.push(
-        ...texts.map(({ at, text }) => ({ name: at === undefined ? name : `${name}:${at}`, text })),
-      )
+      for (const { at, text } of texts)
+        documents.push({ name: at === undefined ? name : `${name}:${at}`, text })
       const characters = texts.reduce((sum, { text }) => sum + text.length, 0)
       files.push({ path: file, format, documents: texts.length, characters })
     }

@@ -37,7 +37,8 @@ export async function evaluate(
 ): Promise<Evaluation> {
   const measured: Measured[] = []
   const scores: number[] = []
-  for (const { group, one } of planned(set, batch, context, maxBatches)) {
+  for (const { group, make } of planned(set, batch, context, maxBatches)) {
+    const one = make()
     const { loss, scores: routed } = await program.run({
       tokens: one.tokens,
       targets: one.targets,
@@ -67,7 +68,8 @@ export async function windowLosses(
   maxBatches = Infinity,
 ): Promise<Measured[]> {
   const losses: Measured[] = []
-  for (const { group, one } of planned(set, batch, context, maxBatches)) {
+  for (const { group, make } of planned(set, batch, context, maxBatches)) {
+    const one = make()
     for (let from = 0; from < one.count; from += context) {
       const row = (values: Int32Array | Float32Array) => values.subarray(from, from + context)
       const { loss } = await program.run({
@@ -104,9 +106,9 @@ function planned(
   batch: number,
   context: number,
   maxBatches: number,
-): { group: number; one: WeightedBatch }[] {
+): { group: number; make: () => WeightedBatch }[] {
   const all = set.groups.flatMap(({ from, to }, group) =>
-    [...sweep(set.tokens.subarray(from, to), batch, context)].map((one) => ({ group, one })),
+    sweep(set.tokens.subarray(from, to), batch, context).map((make) => ({ group, make })),
   )
   return evenly(all, maxBatches)
 }
@@ -153,5 +155,3 @@ export function rows(flat: readonly number[], width: number): number[][] {
   if (width === 0) return []
   return Array.from({ length: flat.length / width }, (_, i) => flat.slice(i * width, (i + 1) * width))
 }
-
-export type { WeightedBatch }

@@ -82,7 +82,8 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
     encode,
     encodeDocument(text) {
       const ids = encode(text)
-      if (beginOfText !== undefined) return Int32Array.of(beginOfText, ...ids)
+      // In a literal: a book has more tokens than a call may have arguments.
+      if (beginOfText !== undefined) return Int32Array.from([beginOfText, ...ids])
       return ids.length === 0 ? Int32Array.of(endOfText) : ids
     },
     decode: (ids) => {

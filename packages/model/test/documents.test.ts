@@ -42,6 +42,13 @@ describe('text files', () => {
     expect(await documentsOf(join(folder, 'corpus'))).toEqual([{ name: 'corpus', text: 'text' }])
   })
 
+  it('reads a data set of more lines than a call may have arguments', async () => {
+    const lines = Array.from({ length: 200_000 }, (_, i) => `{"text":"${i}"}`)
+    const documents = await documentsOf(join(await folderOf({ 'a.jsonl': lines.join('\n') }), 'a.jsonl'))
+    expect(documents.length).toBe(lines.length)
+    expect(documents.at(-1)).toEqual({ name: 'a.jsonl:200000', text: '199999' })
+  })
+
   it('reads UTF-8 without its byte order mark', async () => {
     const folder = await folderOf({ 'a.txt': '\ufeffzażółć 🙂' })
     expect(await documentsOf(folder)).toEqual([{ name: 'a.txt', text: 'zażółć 🙂' }])

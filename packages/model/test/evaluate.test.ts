@@ -44,9 +44,9 @@ describe('sweep', () => {
     fc.assert(
       fc.property(shapes.length, shapes.batch, shapes.context, (length, batch, context) => {
         const tokens = Int32Array.from({ length }, (_, i) => i)
-        const targets = [...sweep(tokens, batch, context)].flatMap((one) =>
-          [...one.targets].filter((_, i) => one.weights[i] === 1),
-        )
+        const targets = sweep(tokens, batch, context)
+          .map((make) => make())
+          .flatMap((one) => [...one.targets].filter((_, i) => one.weights[i] === 1))
         expect(targets).toEqual([...tokens.subarray(1)])
       }),
     )
@@ -55,11 +55,9 @@ describe('sweep', () => {
   it('gives each target the token before it, and weighs nothing else', () => {
     fc.assert(
       fc.property(shapes.length, shapes.batch, shapes.context, (length, batch, context) => {
-        for (const one of sweep(
-          Int32Array.from({ length }, (_, i) => i + 1),
-          batch,
-          context,
-        )) {
+        const tokens = Int32Array.from({ length }, (_, i) => i + 1)
+        for (const make of sweep(tokens, batch, context)) {
+          const one = make()
           const size = batch * context
           expect(one.count).toBeGreaterThan(0)
           const counted = Array.from({ length: size }, (_, i) => Number(i < one.count))

@@ -99,6 +99,12 @@ describe("Llama's tokenizer", () => {
     expect(tokenizer.decode(tokenizer.encode('a b'))).toBe('a b')
   })
 
+  it('begins a book, too, which has more tokens than a call may have arguments', async () => {
+    const tokenizer = await loaded(true, {})
+    const text = 'c'.repeat(200_000)
+    expect(tokenizer.encodeDocument(text).length).toBe(tokenizer.encode(text).length + 1)
+  })
+
   it.each([{}, { bos_token: '<s>' }, { bos_token: '<s>', add_bos_token: false }])(
     'begins none where nobody says so: %j',
     async (config) => {

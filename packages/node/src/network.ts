@@ -21,50 +21,61 @@ import { type Connector, type ConnectorLog, createConnector } from './host/conne
 import type { Dialer } from './host/dialer.ts'
 import type { KnownPeers } from './state/state-directory.ts'
 
-export interface NetworkInit {
+/** What a peer's protocol is made with, wherever it runs. */
+export interface ProtocolInit {
   readonly manifest: Manifest
   /** y(0). */
   readonly initial: Float32Array
   readonly wire: Wire
   readonly pubsub: Pubsub
-  readonly dialer: Dialer
   readonly signer: Signer
   readonly clock: Clock
   /** Streams of random numbers by purpose and counter. */
   random(purpose: string, counter: number): Random
-  readonly bootstrap: readonly string[]
-  readonly known: KnownPeers
   readonly restored: OwnState | undefined
   persist(state: OwnState): Promise<void>
-  readonly log: ConnectorLog
   /** Whether to follow a peer at all. @default everyone */
   admits?(peer: string): boolean
   readonly events: GossipEvents & {
     onRefusedPeer(peer: string, error: ProtocolError): void
+  }
+}
+
+export interface NetworkInit extends ProtocolInit {
+  readonly dialer: Dialer
+  readonly bootstrap: readonly string[]
+  readonly known: KnownPeers
+  readonly log: ConnectorLog
+  readonly events: ProtocolInit['events'] & {
     onCell(cell: string): void
   }
 }
 
-/** A peer's side of the swarm: who it is connected to, whom it follows, and whom it averages with. */
-export interface Network {
+/** Who is where, as far as the protocol asks. */
+export interface Whereabouts {
+  /** Where we listen. */
+  addresses(): readonly string[]
+  peers: Connector['peers']
+  outsiders: Connector['outsiders']
+  onAdmitted(peer: string, addresses: readonly string[]): void
+}
+
+/** What peers say to each other, of which each part needs the others. */
+export interface Protocol {
   readonly exchange: Exchange
   readonly gossip: Gossip
   readonly averaging: Averaging
+}
+
+/** A peer's side of the swarm: who it is connected to, whom it follows, and whom it averages with. */
+export interface Network extends Protocol {
   readonly connector: Connector
   stop(): Promise<void>
 }
 
-/** Puts the parts of the protocol together; the same over libp2p in a peer and in memory in the simulator. */
-export async function joinNetwork(init: NetworkInit): Promise<Network> {
-  const { manifest, initial, clock, log, events } = init
-  const wire = limitRequests(init.wire, clock, (peer, protocol) => {
-    events.onRefusal('rate', peer, `too many requests (${protocol})`)
-  })
-  const catchUp = (peer: string) => {
-    gossip.catchUp(peer).catch((error: unknown) => {
-      log.debug({ peer, error: String(error) }, 'catching up failed')
-    })
-  }
+/** Puts the parts of the protocol together; nothing is started. */
+export function createProtocol(init: ProtocolInit, whereabouts: Whereabouts): Protocol {
+  const { manifest, initial, wire, clock, events } = init
   const exchange: Exchange = createExchange({
     wire,
     clock,
@@ -73,14 +84,11 @@ export async function joinNetwork(init: NetworkInit): Promise<Network> {
       payload: (hash) => gossip.holdings.payload(hash),
       copy: (author) => gossip.holdings.copy(author),
       announcements: () => gossip.holdings.announcements(),
-      peers: (wanted, asker) => connector.peers(wanted, asker),
+      peers: whereabouts.peers,
     },
-    addresses: () => init.dialer.addresses(),
+    addresses: whereabouts.addresses,
     onTraffic: events.onTraffic,
-    onAdmitted(peer, addresses) {
-      connector.learn(peer, addresses)
-      if (connector.members().includes(peer)) catchUp(peer)
-    },
+    onAdmitted: whereabouts.onAdmitted,
     onRefused: events.onRefusedPeer,
     onOffence: events.onRefusal,
   })
@@ -98,6 +106,44 @@ export async function joinNetwork(init: NetworkInit): Promise<Network> {
     ...(init.admits === undefined ? {} : { admits: init.admits }),
     events,
   })
+  const averaging = createAveraging({
+    initial,
+    // A federation that pays for exact deltas wants exact averages, too.
+    codec: CODECS[['float32', 'float16'].includes(manifest.codec.values) ? 'float16' : 'int8'],
+    wire,
+    clock,
+    random: init.random('averaging', 0),
+    robust: manifest.robust,
+    isAdmitted: (peer) => exchange.admitted().includes(peer),
+    outsiders: whereabouts.outsiders,
+    events,
+  })
+  return { exchange, gossip, averaging }
+}
+
+/** Joins the swarm: the same over libp2p in a peer and in memory in the simulator. */
+export async function joinNetwork(init: NetworkInit): Promise<Network> {
+  const { clock, log, events } = init
+  const wire = limitRequests(init.wire, clock, (peer, protocol) => {
+    events.onRefusal('rate', peer, `too many requests (${protocol})`)
+  })
+  const catchUp = (peer: string) => {
+    gossip.catchUp(peer).catch((error: unknown) => {
+      log.debug({ peer, error: String(error) }, 'catching up failed')
+    })
+  }
+  const { exchange, gossip, averaging } = createProtocol(
+    { ...init, wire },
+    {
+      addresses: () => init.dialer.addresses(),
+      peers: (wanted, asker) => connector.peers(wanted, asker),
+      outsiders: () => connector.outsiders(),
+      onAdmitted(peer, addresses) {
+        connector.learn(peer, addresses)
+        if (connector.members().includes(peer)) catchUp(peer)
+      },
+    },
+  )
   const connector: Connector = createConnector({
     dialer: init.dialer,
     exchange,
@@ -111,18 +157,6 @@ export async function joinNetwork(init: NetworkInit): Promise<Network> {
       for (const peer of connector.members()) catchUp(peer)
       events.onCell(cell)
     },
-  })
-  const averaging = createAveraging({
-    initial,
-    // A federation that pays for exact deltas wants exact averages, too.
-    codec: CODECS[['float32', 'float16'].includes(manifest.codec.values) ? 'float16' : 'int8'],
-    wire,
-    clock,
-    random: init.random('averaging', 0),
-    robust: manifest.robust,
-    isAdmitted: (peer) => exchange.admitted().includes(peer),
-    outsiders: () => connector.outsiders(),
-    events,
   })
   await exchange.start()
   await averaging.start()

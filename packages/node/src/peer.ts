@@ -1,4 +1,4 @@
-import type { BaseDtype, DataSource, EngineName, Evaluation, MixtureConfig, Schedule } from '@comigs/model'
+import type { BaseDtype, DataSource, EngineName, MixtureConfig, Schedule } from '@comigs/model'
 import { stream } from '@comigs/model/light'
 import {
   createGossipsubPubsub,
@@ -29,7 +29,7 @@ import { readAdmission } from './host/admission.ts'
 import { createDialer } from './host/dialer.ts'
 import { createHost, type Host } from './host/host.ts'
 import { fetchManifest, type Knocker } from './host/knock.ts'
-import { type HttpServer, startHttp } from './http/server.ts'
+import { startHttp } from './http/server.ts'
 import { checkMemory } from './memory.ts'
 import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
@@ -580,5 +580,3 @@ function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
       break
   }
 }
-
-export type { Evaluation, HttpServer }

@@ -20,7 +20,7 @@ import {
 import { decodeManifest, type Manifest } from '@comigs/protocol'
 import { createWriteStream, existsSync } from 'node:fs'
 import { copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { findBase } from './base-folder.ts'
@@ -83,7 +83,7 @@ export async function exportModel(options: ExportOptions): Promise<Exported> {
 
 /** What is there under its name is all there. */
 async function wholly<T>(out: string, write: (path: string) => Promise<T>): Promise<T> {
-  const unfinished = `${out}.partial`
+  const unfinished = `${resolve(out)}.partial` // whatever slash `out` ends with
   await rm(unfinished, { recursive: true, force: true })
   await mkdir(dirname(out), { recursive: true })
   try {

@@ -2,9 +2,10 @@ import { Command } from 'commander'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { applyConfigFile } from '../src/cli/config-file.ts'
-import { list, option, shared, wholeNumber } from '../src/cli/options.ts'
+import { option, shared, splitLists, wholeNumber } from '../src/cli/options.ts'
+import { textOptions } from '../src/cli/text-options.ts'
 import { NodeError } from '../src/errors.ts'
 
 /** What two commands make of a file, flags and the variable COMIGS_PEER_BATCH. */
@@ -26,7 +27,7 @@ async function configured(yaml: string, args: readonly string[] = [], batch?: st
     .addOption(shared.batch())
     .addOption(shared.engine())
     .addOption(option('--wait-for-peers <n>', '').argParser(wholeNumber(0)).default(0))
-    .addOption(option('--data <path...>', '').argParser(list))
+    .addOption(option('--data <path...>', ''))
     .addOption(option('--stay', '').default(false))
   command.parse(['--config', file, ...args], { from: 'user' })
   await applyConfigFile(command, [command, other, deaf])
@@ -48,6 +49,19 @@ it('values mean what they mean as flags', async () => {
     data: ['a', 'b'],
   })
   expect(await configured('data: a')).toMatchObject({ data: ['a'] })
+})
+
+it('a path may hold spaces, but in the environment, where they separate', async () => {
+  expect(await configured('data: [my notes, b]')).toMatchObject({ data: ['my notes', 'b'] })
+  expect(await configured('', ['--data', 'my notes', 'b'])).toMatchObject({ data: ['my notes', 'b'] })
+  vi.stubEnv('COMIGS_PEER_DATA', ' a  b ')
+  vi.stubEnv('COMIGS_PEER_STOP', 'a b')
+  onTestFinished(() => void vi.unstubAllEnvs())
+  const command = new Command().addOption(option('--data <path...>', ''))
+  for (const one of textOptions()) command.addOption(one)
+  command.parse([], { from: 'user' })
+  splitLists(command)
+  expect(command.opts()).toMatchObject({ data: ['a', 'b'], stop: ['a b'] })
 })
 
 it('keys of other commands are left to them', async () => {

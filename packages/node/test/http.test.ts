@@ -105,10 +105,19 @@ describe('the HTTP server', () => {
   )
 
   it('answers to localhost and to names that it was given', async () => {
-    const url = await start({ names: ['peer'] })
-    for (const host of ['localhost:1234', 'peer:9464', 'PEER', '[::1]:80']) {
+    const url = await start({ names: ['peer', 'My-Desk'] })
+    for (const host of ['localhost:1234', 'peer:9464', 'PEER', '[::1]:80', 'my-desk']) {
       expect((await ask(`${url}/metrics`, { headers: { host } })).code, host).toBe(200)
     }
+  })
+
+  it('lets a proxy speak TLS under a name that it was given, and under no other', async () => {
+    const url = await start({ names: ['peer'] })
+    const from = async (host: string, origin: string) =>
+      (await ask(`${url}/api/status`, { headers: { host, origin } })).code
+    expect(await from('peer', 'https://peer')).toBe(200)
+    expect(await from('peer', 'https://evil.example')).toBe(403)
+    expect(await from('localhost', 'https://localhost')).toBe(403)
   })
 
   it('refuses a foreign Origin and offers no CORS', async () => {

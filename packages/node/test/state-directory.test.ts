@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -62,6 +62,21 @@ describe('the state directory', () => {
     await expect(openStateDirectory(folder)).rejects.toMatchObject({
       detail: { code: 'STATE_LOCKED', pid: 1 },
     })
+  })
+
+  it('waits for a lock to say whose it is, but not for one that never will', async () => {
+    await state.release()
+    const path = join(folder, 'pid')
+    await writeFile(path, '')
+    const opened = openStateDirectory(folder)
+    for (let look = 0; look < 20; look++) await stat(folder) // long enough for it to have read nothing
+    await writeFile(path, '1')
+    await expect(opened).rejects.toMatchObject({ detail: { code: 'STATE_LOCKED', pid: 1 } })
+
+    await writeFile(path, '')
+    await utimes(path, 0, 0)
+    state = await openStateDirectory(folder)
+    expect(await readFile(path, 'utf8')).toBe(String(process.pid))
   })
 
   it('says which file is damaged', async () => {

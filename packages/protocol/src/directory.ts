@@ -40,14 +40,17 @@ export class Directory {
     if (peer === this.#self) return
     const known = this.get(peer)
     const position = known?.position ?? positionOf(peer)
-    const heardMs = Math.max(known?.heardMs ?? 0, ageMs === Infinity ? 0 : this.#clock.now() - ageMs)
+    const before = known?.heardMs ?? 0
+    const now = ageMs === Infinity ? 0 : this.#clock.now() - ageMs
+    // What somebody heard before us must not bring an old address back, and with our time on it.
+    const isNews = addresses.length > 0 && (now >= before || known?.addresses.length === 0)
     const bucket = this.#bucket(position)
     bucket.delete(peer) // to the end of the map's order
     bucket.set(peer, {
       peer,
       position,
-      addresses: addresses.length > 0 ? addresses : (known?.addresses ?? []),
-      heardMs,
+      addresses: isNews ? addresses : (known?.addresses ?? []),
+      heardMs: Math.max(before, now),
     })
     if (bucket.size > BUCKET_SIZE) bucket.delete(this.#leastOf(bucket))
   }

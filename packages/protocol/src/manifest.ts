@@ -8,6 +8,12 @@ import { LIMITS } from './limits.ts'
 export const PROTOCOL_VERSION = 1
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex')
+/** Shown on terminals and in logs, and it may come from a peer: no escape sequences. */
+const name = z
+  .string()
+  .min(1)
+  .max(64)
+  .regex(/^\P{Cc}+$/u, 'must not hold control characters')
 const positive = z.number().int().positive()
 
 /** Below, a value waits for a thousand rounds; above, the indices cost what leaving values out saves. */
@@ -18,10 +24,10 @@ const manifestSchema = z.strictObject({
   /** Protocol version. */
   comigs: z.literal(PROTOCOL_VERSION),
   /** For people. */
-  name: z.string().min(1).max(64),
+  name,
   /** The frozen base that all share: hashes of its files. */
   base: z.strictObject({
-    name: z.string().min(1).max(64),
+    name,
     weights: sha256,
     config: sha256,
     tokenizer: sha256,
@@ -66,7 +72,8 @@ export function parseManifest(value: unknown): Manifest {
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!
     const unknown = issue.code === 'unrecognized_keys' ? issue.keys.join(', ') : undefined
-    const field = [...issue.path, ...(unknown === undefined ? [] : [unknown])].join('.') || '(manifest)'
+    const path = [...issue.path, ...(unknown === undefined ? [] : [unknown])].join('.')
+    const field = printable(path) || '(manifest)'
     const reason =
       unknown === undefined ? `is wrong: ${issue.message.toLowerCase()}` : 'is not known to this version'
     throw new ProtocolError({ code: 'MANIFEST_INVALID', field, reason })
@@ -124,9 +131,12 @@ function firstDifference(
     return undefined
   }
   if (ours === theirs) return undefined
-  const show = (value: unknown) => (value === undefined ? 'absent' : JSON.stringify(value).slice(0, 100))
-  return { field: path.join('.'), ours: show(ours), theirs: show(theirs) }
+  const show = (value: unknown) => (value === undefined ? 'absent' : printable(JSON.stringify(value)))
+  return { field: printable(path.join('.')), ours: show(ours), theirs: show(theirs) }
 }
+
+/** Of what a peer sent, as much as fits a line, and nothing that a terminal obeys. */
+const printable = (text: string): string => text.slice(0, 100).replace(/\p{Cc}/gu, '?')
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null

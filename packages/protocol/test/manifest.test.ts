@@ -102,6 +102,8 @@ describe('parseManifest', () => {
     ['name', ''],
     ['name', 'n'.repeat(65)],
     ['name', 7],
+    ['name', 'a\u001b[2J'],
+    ['base.name', 'a\n'],
     ['base', 'gpt2'],
     ['base.name', ''],
     ['base.name', 'n'.repeat(65)],
@@ -250,6 +252,15 @@ describe('requireSameManifest', () => {
     const endless = changed('name', 'x'.repeat(20_000))
     const detail = thrown(() => requireSameManifest(MANIFEST, endless))
     expect(new ProtocolError(detail).message.length).toBeLessThan(500)
+  })
+
+  it('says nothing that a terminal would obey', () => {
+    const hostile = changed('\u001b[2J\u009b', 'x\u009b31m')
+    expect(thrown(() => requireSameManifest(MANIFEST, hostile))).toMatchObject({
+      field: '?[2J?',
+      theirs: '"x?31m"',
+    })
+    expect(thrown(() => parseManifest(hostile))).toMatchObject({ field: '?[2J?' })
   })
 
   it('survives what is no manifest at all', () => {

@@ -65,9 +65,10 @@ function schemaOf(option: Option): z.ZodType {
   const many = option.variadic ? z.union([one, z.array(one)], 'expected text or a list of texts') : one
   return many.transform((value, context): unknown => {
     try {
-      let parsed: unknown
-      for (const item of [value].flat()) parsed = option.parseArg?.(String(item), parsed) ?? String(item)
-      return parsed
+      const items = [value].flat().map(String)
+      const { parseArg } = option
+      if (parseArg === undefined) return option.variadic ? items : items[0]
+      return items.reduce<unknown>((parsed, item) => parseArg(item, parsed), undefined)
     } catch (error) {
       context.addIssue(error instanceof Error ? error.message : String(error))
       return z.NEVER

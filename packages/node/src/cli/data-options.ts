@@ -1,7 +1,7 @@
 import type { DataSource } from '@comigs/model'
 import type { Command } from 'commander'
 import { NodeError } from '../errors.ts'
-import { list, option } from './options.ts'
+import { option } from './options.ts'
 
 export interface TextSources {
   readonly data?: readonly string[]
@@ -17,11 +17,11 @@ export function addTextSources(command: Command): Command {
       option(
         '--data <path...>',
         'your text: files and folders of .txt, .md, .html, .pdf, .jsonl, .csv, or .gz of these',
-      ).argParser(list),
+      ),
     )
-    .addOption(option('--train <path...>', 'or three sets of your own: to learn from,').argParser(list))
-    .addOption(option('--valid <path...>', '  to choose between experts by,').argParser(list))
-    .addOption(option('--test <path...>', '  to be judged on').argParser(list))
+    .addOption(option('--train <path...>', 'or three sets of your own: to learn from,'))
+    .addOption(option('--valid <path...>', '  to choose between experts by,'))
+    .addOption(option('--test <path...>', '  to be judged on'))
     .addOption(option('--field <name>', 'where the text of a .jsonl line or .csv row is (default: text)'))
 }
 

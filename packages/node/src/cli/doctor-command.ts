@@ -6,7 +6,7 @@ import { EXIT } from '../errors.ts'
 import { downloadBar, print, printJson } from './output.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { withShortHelp } from './help.ts'
-import { list, option, shared } from './options.ts'
+import { option, shared } from './options.ts'
 
 interface Flags extends Omit<DoctorConfig, 'data' | 'bootstrap'>, TextSources {
   readonly bootstrap?: string[]
@@ -43,10 +43,10 @@ export function addDoctorCommand(program: Command): void {
     .description(
       'Check state, engine, text, base, memory and the way to a bootstrap peer; say what to change.',
     )
-    .addOption(option('--bootstrap <address...>', 'peers to join through').argParser(list))
+    .addOption(option('--bootstrap <address...>', 'peers to join through'))
     .addOption(option('--federation <hash>', 'the federation that is meant'))
     .addOption(option('--psk <file>', "a private federation's key"))
-    .addOption(option('--allow <peer...>', 'ids of peers, or files of them').argParser(list))
+    .addOption(option('--allow <peer...>', 'ids of peers, or files of them'))
   addTextSources(command)
     .addOption(shared.state())
     .addOption(shared.base())

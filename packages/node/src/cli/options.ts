@@ -1,5 +1,5 @@
 import { AUTO_ENGINES, ENGINES } from '@comigs/model/light'
-import { InvalidArgumentError, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { PeerConfig } from '../peer.ts'
 
 /** Every option can also stand in the environment, as COMIGS_PEER_ and its name in capitals. */
@@ -31,9 +31,18 @@ export function between(low: number, high: number) {
   }
 }
 
-/** For options that may be given several times or with several values; environment variables separate by spaces. */
-export function list(text: string, previous: readonly string[] | undefined): string[] {
-  return [...(previous ?? []), ...text.split(/\s+/).filter((part) => part !== '')]
+/**
+ * Several values in one environment variable are separated by spaces. On the command line and in a file each stands alone,
+ * since a path may hold spaces.
+ */
+export function splitLists(command: Command): void {
+  for (const one of command.options) {
+    const name = one.attributeName()
+    if (!one.variadic || one.parseArg !== undefined || command.getOptionValueSource(name) !== 'env') continue
+    const values = command.getOptionValue(name) as readonly string[]
+    const words = values.flatMap((value) => value.split(/\s+/)).filter((word) => word !== '')
+    command.setOptionValueWithSource(name, words, 'env')
+  }
 }
 
 export const shared = {
@@ -85,7 +94,7 @@ export const httpOptions = () => [
   option('--http <host:port>', 'where to serve over HTTP')
     .argParser(httpAddress)
     .default({ host: '127.0.0.1', port: 0 }, '127.0.0.1:0'),
-  option('--http-names <name...>', 'further names that HTTP requests may call us by').argParser(list),
+  option('--http-names <name...>', 'further names that HTTP requests may call us by'),
   option('--http-token <token>', 'needed to listen for HTTP off loopback'),
 ]
 

@@ -4,7 +4,7 @@ import { type PeerConfig, runPeer } from '../peer.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { withShortHelp } from './help.ts'
 import { createLog, downloadBar, printEvent } from './output.ts'
-import { httpOptions, list, option, shared, wholeNumber } from './options.ts'
+import { httpOptions, option, shared, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
 
 /** Every interface, a port of the system's choice. */
@@ -46,15 +46,11 @@ export function addPeerOptions(command: Command): void {
   withShortHelp(command, ESSENTIAL)
   command
     .optionsGroup('Federation:')
-    .addOption(
-      option('--bootstrap <address...>', 'peers to join through, as they print themselves').argParser(list),
-    )
+    .addOption(option('--bootstrap <address...>', 'peers to join through, as they print themselves'))
     .addOption(option('--manifest <file>', 'start (or join) the federation that this file describes'))
     .addOption(option('--federation <hash>', 'join only this federation (or what begins so)'))
     .addOption(option('--psk <file>', "a private federation's key: see comigs-peer psk"))
-    .addOption(
-      option('--allow <peer...>', 'talk to these peers only: ids, or files with one a line').argParser(list),
-    )
+    .addOption(option('--allow <peer...>', 'talk to these peers only: ids, or files with one a line'))
     .optionsGroup('Text:')
   addTextSources(command)
     .optionsGroup('Model and training:')
@@ -85,12 +81,8 @@ export function addPeerOptions(command: Command): void {
     .addOption(shared.engine())
     .addOption(shared.threads())
     .optionsGroup('Network:')
-    .addOption(
-      option('--listen <address...>', `multiaddrs to listen on (default: ${LISTEN})`).argParser(list),
-    )
-    .addOption(
-      option('--announce <address...>', 'further multiaddrs at which others reach us').argParser(list),
-    )
+    .addOption(option('--listen <address...>', `multiaddrs to listen on (default: ${LISTEN})`))
+    .addOption(option('--announce <address...>', 'further multiaddrs at which others reach us'))
     .addOption(
       option('--relay', 'carry connections to peers that cannot be dialled (--listen /p2p-circuit)').default(
         false,

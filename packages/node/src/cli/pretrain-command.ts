@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { appendFile, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import writeFileAtomic from 'write-file-atomic'
-import { option, shared, wholeNumber } from './options.ts'
+import { between, option, shared, wholeNumber } from './options.ts'
 import { count, print, printJson } from './output.ts'
 import { stopSignal } from './stop-signal.ts'
 
@@ -50,7 +50,7 @@ export function addPretrainCommand(program: Command): void {
     .addOption(option('--context <n>', 'tokens of a sequence').argParser(wholeNumber(8)).default(256))
     .addOption(option('--batch <n>', 'sequences in a batch').argParser(wholeNumber(1)).default(16))
     .addOption(option('--steps <n>', 'steps in all').argParser(wholeNumber(1)).default(6000))
-    .addOption(option('--rate <lr>', 'peak learning rate').argParser(Number).default(1.5e-3))
+    .addOption(option('--rate <lr>', 'peak learning rate').argParser(between(1e-9, 1)).default(1.5e-3))
     .addOption(option('--warmup <n>', 'steps of warm-up').argParser(wholeNumber(1)).default(200))
     .addOption(shared.seed().default(42))
     .addOption(shared.engine())

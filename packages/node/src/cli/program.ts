@@ -10,6 +10,7 @@ import { addExportCommands } from './export-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
 import { HELP, HELP_FOOTER } from './help.ts'
 import { addManifestCommands } from './manifest-command.ts'
+import { splitLists } from './options.ts'
 import { addPeerCommand } from './peer-command.ts'
 import { addPretrainCommand } from './pretrain-command.ts'
 import { addServeCommand } from './serve-command.ts'
@@ -40,6 +41,9 @@ export function createProgram(): Command {
   addDataCommand(program)
   addConfigCommand(program)
   addManifestCommands(program)
-  program.hook('preAction', (_, command) => applyConfigFile(command, [program, ...program.commands]))
+  program.hook('preAction', async (_, command) => {
+    splitLists(command)
+    await applyConfigFile(command, [program, ...program.commands])
+  })
   return program
 }

@@ -1,5 +1,6 @@
 import type { BaseDtype } from '@comigs/model'
 import type { Command } from 'commander'
+import { once } from 'node:events'
 import { resolveBase } from '../base-folder.ts'
 import type { PeerStatus } from '../events.ts'
 import { startHttp } from '../http/server.ts'
@@ -83,8 +84,7 @@ async function serve(flags: Flags, training: Training, stop: AbortSignal): Promi
   })
   if (flags.json === true) printJson({ event: 'serving', http: http.url, round, federation })
   else print(`serving     ${http.url}/v1 (as of round ${round}; ctrl-C stops)\npage        ${http.url}`)
-  await new Promise<void>((resolve) => {
-    stop.addEventListener('abort', () => resolve())
-  })
+  // It may have been asked to stop while it loaded.
+  if (!stop.aborted) await once(stop, 'abort')
   await http.stop()
 }

@@ -94,6 +94,9 @@ async function answer(
   response: FastifyReply,
 ): Promise<unknown> {
   const model = modelOf(asked.model)
+  // Listened for from the start: the worker may take a training step's time to count.
+  const gone = new AbortController()
+  response.raw.on('close', () => gone.abort())
   const promptTokens = await requireFit(text, prompt)
   const request: GenerateRequest = {
     model,
@@ -108,8 +111,6 @@ async function answer(
     stop: [...stop, ...[asked.stop ?? []].flat()],
     seed: asked.seed ?? randomInt(2 ** 32),
   }
-  const gone = new AbortController()
-  response.raw.on('close', () => gone.abort())
   const tokens = await begun(text.write(request, gone.signal))
   const head = { id: `${form.id}-${randomUUID()}`, created: unixTime(), model }
   const usage = (made: number) => ({

@@ -123,7 +123,7 @@ function refusalOf(request: FastifyRequest, init: ListenInit, isFree: boolean): 
   const { host, origin, 'content-type': type = '' } = request.headers
   if (!isOurs(host, init))
     return { status: 421, reason: 'host', message: 'this server does not answer to that Host' }
-  if (origin !== undefined && origin !== `http://${host ?? ''}`)
+  if (origin !== undefined && origin !== `http://${host ?? ''}` && !isByProxy(origin, host, init))
     return { status: 403, reason: 'origin', message: 'requests from other origins are refused' }
   const changes = request.method !== 'GET' && request.method !== 'HEAD'
   if (changes && !/^application\/json\b/.test(type))
@@ -135,20 +135,28 @@ function refusalOf(request: FastifyRequest, init: ListenInit, isFree: boolean): 
   return undefined
 }
 
+/** A Host header without its port. */
+const nameOf = (host: string): string =>
+  host
+    .replace(/:\d+$/, '')
+    .replace(/^\[(.*)\]$/, '$1')
+    .toLowerCase()
+
 function hasToken(request: FastifyRequest, token = ''): boolean {
   const given = Buffer.from(request.headers.authorization ?? '')
   const expected = Buffer.from(`Bearer ${token}`)
   return given.length === expected.length && timingSafeEqual(given, expected)
 }
 
+/** Under a name that we were given, a proxy may speak TLS for us. */
+const isByProxy = (origin: string, host: string | undefined, { names }: ListenInit): boolean =>
+  origin === `https://${host ?? ''}` && names.some((one) => one.toLowerCase() === nameOf(host ?? ''))
+
 /** One of our addresses or names. An address cannot be rebound; a name that we do not know could be anyone's. */
 function isOurs(host: string | undefined, { host: listen, names }: ListenInit): boolean {
   if (host === undefined) return false
-  const name = host
-    .replace(/:\d+$/, '')
-    .replace(/^\[(.*)\]$/, '$1')
-    .toLowerCase()
-  if (LOOPBACK.includes(name) || name === listen || names.includes(name)) return true
+  const name = nameOf(host)
+  if ([...LOOPBACK, listen, ...names].some((one) => one.toLowerCase() === name)) return true
   return Object.values(networkInterfaces()).some((addresses) =>
     addresses?.some(({ address }) => address === name),
   )

@@ -1,8 +1,9 @@
 import { decodeOwnState, encodeOwnState, type Manifest, type OwnState, parseManifest } from '@comigs/protocol'
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys'
 import type { PrivateKey } from '@libp2p/interface'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import writeFileAtomic from 'write-file-atomic'
 import { z } from 'zod'
 import { NodeError } from '../errors.ts'
@@ -170,6 +171,10 @@ function unusable(path: string, error: unknown): NodeError {
   return new NodeError({ code: 'STATE_UNUSABLE', path, reason }, { cause: error })
 }
 
+/** A lock that names nobody for longer is of a process that was killed before it could. */
+const LOCKING_MS = 1000
+const LOCK_POLL_MS = 20
+
 async function lock(folder: string, path: string): Promise<void> {
   for (;;) {
     try {
@@ -180,10 +185,21 @@ async function lock(folder: string, path: string): Promise<void> {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     }
-    const pid = Number(await readFile(path, 'utf8').catch(() => ''))
+    const text = await readFile(path, 'utf8').catch(() => '')
+    if (text === '' && (await ageMs(path)) < LOCKING_MS) {
+      await sleep(LOCK_POLL_MS) // another process has made the file and is about to say who it is
+      continue
+    }
+    const pid = Number(text)
     if (pid !== process.pid && isRunning(pid)) throw new NodeError({ code: 'STATE_LOCKED', folder, pid })
     await rm(path, { force: true }) // left behind by a process that was killed
   }
+}
+
+/** Infinity where there is no such file. */
+async function ageMs(path: string): Promise<number> {
+  const made = await stat(path).catch(() => undefined)
+  return made === undefined ? Infinity : Date.now() - made.mtimeMs
 }
 
 function isRunning(pid: number): boolean {
