@@ -37,8 +37,8 @@ it('auto falls back to WebAssembly where no native library loads, and says why',
   expect(reason).toMatch(/onnxruntime-node does not load: ld-linux.*"tensorflow" cannot be used here/)
 })
 
-it('--help names every engine, and what auto takes', async () => {
-  const { stdout } = await runCli(['--help'])
+it('--help-all names every engine, and what auto takes', async () => {
+  const { stdout } = await runCli(['--help-all'])
   const help = stdout.replace(/\s+/g, ' ')
   expect(help).toContain('auto: the first that loads of onnx, tensorflow, onnx-wasm')
   expect(help).toContain('onnx-webgpu')
