@@ -5,7 +5,8 @@
 // has some text in ~/notes and ~/mail. Their output has to have the shape that is shown: numbers, ids and addresses may be
 // others, a line `…` stands for any lines, `…` within a line for any text. An address or id that was shown is put into later
 // commands as it really was. A command that ends with `…` is left running, as in a terminal of its own; one that ends with
-// `^C` is interrupted; any other has to end with 0. `<!-- not run: why -->` before a block keeps it from being run.
+// `^C` is interrupted; any other has to end with 0. Before a block, `<!-- not run: why -->` keeps it from being run, and
+// `<!-- first: command -->` says what has been done already.
 import { spawn, spawnSync } from 'node:child_process'
 import {
   copyFileSync,
@@ -150,8 +151,10 @@ function blocksOf(path) {
   return nodesOf(path)
     .filter(({ type }) => type === 'code')
     .map(({ position, lang, value, previous }) => {
-      const reason = /^<!-- not run: (.+) -->$/.exec(previous?.type === 'html' ? previous.value : '')?.[1]
-      return { path, line: position.start.line, lang, text: value, reason }
+      const note = previous?.type === 'html' ? previous.value : ''
+      const reason = /^<!-- not run: (.+) -->$/.exec(note)?.[1]
+      const first = /^<!-- first: (.+) -->$/.exec(note)?.[1]
+      return { path, line: position.start.line, lang, text: value, reason, first }
     })
 }
 
@@ -202,7 +205,8 @@ async function runDocument(path, consoles) {
   const session = openSession()
   let ran = 0
   try {
-    for (const { line, text, reason } of consoles) {
+    for (const { line, text, reason, first } of consoles) {
+      if (first !== undefined) await session.run({ command: first, expected: [] })
       for (const step of stepsOf(text)) {
         if (reason !== undefined) {
           notRun.push(`${path}:${line}: ${step.command} (${reason})`)
@@ -273,7 +277,9 @@ function openSession() {
   const open = []
 
   const start = (command) => {
-    let really = command.replaceAll('/ip4/0.0.0.0/tcp/4001', '/ip4/127.0.0.1/tcp/0')
+    let really = command
+      .replaceAll('/ip4/0.0.0.0/tcp/4001', '/ip4/127.0.0.1/tcp/0')
+      .replaceAll('--http 8000', '--http 0')
     for (const [shown, actual] of [...seen].sort(([a], [b]) => b.length - a.length))
       really = really.replaceAll(shown, actual)
     const child = spawn('bash', ['-c', really], {
