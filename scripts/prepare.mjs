@@ -2,7 +2,7 @@
 // up to date. Everything it prints goes to stderr, so that stdout belongs to the command that follows.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -25,10 +25,6 @@ export function prepare() {
   }
   // Incremental: under two seconds when nothing changed.
   run(process.execPath, ['node_modules/typescript/bin/tsc', '-b'])
-  // npm links only commands that are there when it installs: this one has just been built.
-  chmodSync(`${root}packages/node/dist/cli/main.js`, 0o755)
-  const command = `${root}node_modules/.bin/comigs-peer`
-  if (!existsSync(command)) symlinkSync('../@comigs/node/dist/cli/main.js', command)
 }
 
 function run(command, args) {

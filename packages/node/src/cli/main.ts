@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import '../polyfill.ts'
 import pc from 'picocolors'
 import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
