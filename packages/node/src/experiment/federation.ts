@@ -11,7 +11,7 @@ import { PAPER } from '../paper.ts'
 import { joined, type User } from './data.ts'
 import { average } from './merge.ts'
 import { generalist, type Strategy } from './strategy.ts'
-import { twofold } from './twofold.ts'
+import { twofold, type UserLearner } from './twofold.ts'
 
 /** What a user wants to be good at: its own kind of text, or everyone's. Decides what routers and weights learn from. */
 export type Target = 'own' | 'mixture'
@@ -82,7 +82,7 @@ const SEEDS_APART = 1000
 export async function runFederation(init: FederationInit): Promise<FederationResult | undefined> {
   const { strategy, users, seed, rounds } = init
   const isOne = strategy.pooled === true || strategy.trains === 'nothing'
-  const learners = (isOne ? users.slice(0, 1) : users).map((_, user) => {
+  const learners = (isOne ? users.slice(0, 1) : users).map((_, user): UserLearner => {
     const learner = init.learner(strategy.mixture(user), init.batch, strategy.leaky)
     return strategy.twofold ? twofold(learner) : learner
   })
@@ -184,7 +184,7 @@ export async function runFederation(init: FederationInit): Promise<FederationRes
 }
 
 /** The part of a model's parameters that a strategy shares, as a flat vector of its own. */
-function sharedPart(learner: Learner, strategy: Strategy) {
+function sharedPart(learner: UserLearner, strategy: Strategy) {
   const picked = learner.layout.experts.entries.filter(({ name }) => strategy.shares(name))
   let size = 0
   const entries = picked.map((entry) => ({
@@ -211,7 +211,7 @@ function sharedPart(learner: Learner, strategy: Strategy) {
 }
 
 async function measure(
-  learners: readonly Learner[],
+  learners: readonly UserLearner[],
   models: readonly LearnerState[],
   set: TokenSet,
   maxBatches: number,

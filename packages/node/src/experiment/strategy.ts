@@ -40,7 +40,9 @@ export const generalist: Parameters = (name) => /\.attn\.|\.experts\.0\./.test(n
 export const routed = (): MixtureConfig => ({ ...PAPER.lora, experts: 2, routing: 'router' })
 /** As many parameters without a router: the mean of two experts. */
 export const averaged = (): MixtureConfig => ({ ...PAPER.lora, experts: 2, routing: 'mean' })
-/** As many parameters in one expert of twice the rank. */
+/** One expert of the paper's rank. */
+export const oneExpert = (): MixtureConfig => ({ ...PAPER.lora, experts: 1, routing: 'mean' })
+/** As many parameters as two in one expert of twice the rank. */
 export const single = (): MixtureConfig => ({
   experts: 1,
   rank: 2 * PAPER.lora.rank,

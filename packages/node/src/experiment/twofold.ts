@@ -5,11 +5,14 @@ import type { Parameters } from './strategy.ts'
 export const [GENERALIST, SPECIALIST] = ['generalist/', 'specialist/'] as const
 const HALVES = [GENERALIST, SPECIALIST]
 
+/** What a user learns with, be it one model or two. */
+export type UserLearner = Omit<Learner, 'evaluateTogether'>
+
 /**
  * A learner of two whole models, attention and all, that take the same steps on the same batches; which of them speaks is
  * left to the text (`evaluateTogether`). To the outside it is one learner with twice the parameters.
  */
-export function twofold(learner: Learner): Learner {
+export function twofold(learner: Learner): UserLearner {
   const layout: TrainedLayout = {
     experts: doubled(learner.layout.experts),
     sharedSize: learner.layout.experts.size,
@@ -37,13 +40,6 @@ export function twofold(learner: Learner): Learner {
     evaluate: (state, set, maxBatches) =>
       learner.evaluateTogether(
         HALVES.map((_, i) => halfOf(state, i)),
-        set,
-        maxBatches,
-      ),
-
-    evaluateTogether: (states, set, maxBatches) =>
-      learner.evaluateTogether(
-        states.flatMap((state) => HALVES.map((_, i) => halfOf(state, i))),
         set,
         maxBatches,
       ),

@@ -1,7 +1,6 @@
 import { stream } from '@comigs/model/light'
 import { average, type Merge } from '../merge.ts'
-import { PAPER } from '../../paper.ts'
-import { everything, type Strategy } from '../strategy.ts'
+import { everything, oneExpert, type Strategy } from '../strategy.ts'
 
 /** Looks at validation text for one fusion, and what weights cost there. */
 const TRIALS = 10
@@ -40,7 +39,7 @@ const fuse: Merge = async (input) => {
 export const fdlora: Strategy = {
   name: 'fdlora',
   says: "one LoRA, averaged; at the end fused with one's own",
-  mixture: () => ({ ...PAPER.lora, experts: 1, routing: 'mean' }),
+  mixture: oneExpert,
   trains: 'experts',
   shares: everything,
   merge: fuse,

@@ -1,5 +1,4 @@
-import { PAPER } from '../../paper.ts'
-import { averaged, type Strategy } from '../strategy.ts'
+import { averaged, oneExpert, type Strategy } from '../strategy.ts'
 import { GENERALIST } from '../twofold.ts'
 
 const base = {
@@ -21,5 +20,5 @@ export const twofold: Strategy = {
   ...base,
   name: 'twofold',
   says: 'a whole generalist, averaged, and a whole specialist, the text decides which speaks',
-  mixture: () => ({ ...PAPER.lora, experts: 1, routing: 'mean' }),
+  mixture: oneExpert,
 }
