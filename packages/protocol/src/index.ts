@@ -30,11 +30,13 @@ export { LIMITS } from './limits.ts'
 export {
   decodeManifest,
   encodeManifest,
+  LARGEST_SHARE,
   type Manifest,
   manifestHash,
   parseManifest,
   PROTOCOL_VERSION,
   requireSameManifest,
+  SMALLEST_SHARE,
 } from './manifest.ts'
 export { consensusDistance, distance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
 export { decodeOwnState, encodeOwnState, type OwnState } from './own-state.ts'

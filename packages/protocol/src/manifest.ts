@@ -17,8 +17,8 @@ const name = z
 const positive = z.number().int().positive()
 
 /** Below, a value waits for a thousand rounds; above, the indices cost what leaving values out saves. */
-const SMALLEST_SHARE = 0.001
-const LARGEST_SHARE = 0.5
+export const SMALLEST_SHARE = 0.001
+export const LARGEST_SHARE = 0.5
 
 const manifestSchema = z.strictObject({
   /** Protocol version. */

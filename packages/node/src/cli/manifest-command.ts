@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { DEFAULT_BASE, findBase, resolveBase } from '../base-folder.ts'
 import { NodeError } from '../errors.ts'
 import { forRounds, newManifest, OPEN_ENDED, readManifest, requireFit } from '../new-manifest.ts'
-import { between, option, shared, wholeNumber } from './options.ts'
+import { between, option, shared, shareOfValues, wholeNumber } from './options.ts'
 import { downloadBar, print, printJson } from './output.ts'
 import { newSeed } from './text-options.ts'
 
@@ -45,7 +45,7 @@ export function addManifestCommands(program: Command): void {
     )
     .addOption(
       option('--share <share>', 'send only this share of a delta, the largest values').argParser(
-        between(0.001, 0.5),
+        shareOfValues,
       ),
     )
     .addOption(option('--trusting', 'mix in what others say as it is').default(false))

@@ -1,4 +1,5 @@
 import { AUTO_ENGINES, ENGINES } from '@comigs/model/light'
+import { LARGEST_SHARE, SMALLEST_SHARE } from '@comigs/protocol'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { PeerConfig } from '../peer.ts'
 
@@ -30,6 +31,9 @@ export function between(low: number, high: number) {
     return value
   }
 }
+
+/** Of a delta's values, as a manifest takes it. */
+export const shareOfValues = between(SMALLEST_SHARE, LARGEST_SHARE)
 
 /**
  * Several values in one environment variable are separated by spaces. On the command line and in a file each stands alone,

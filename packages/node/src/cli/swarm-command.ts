@@ -10,7 +10,7 @@ import { readDataSet } from '../swarm/data-set.ts'
 import { type PeerResult, runSwarm, type SwarmConfig, type SwarmResult } from '../swarm/swarm.ts'
 import { withShortHelp } from './help.ts'
 import { bytes, count, createTable, downloadBar, number, print, printJson } from './output.ts'
-import { between, option, shared, wholeNumber } from './options.ts'
+import { option, shared, shareOfValues, wholeNumber } from './options.ts'
 import { stopSignal } from './stop-signal.ts'
 
 interface Flags {
@@ -80,7 +80,7 @@ export function addSwarmCommand(program: Command): void {
       option(
         '--top-k <share>',
         'send only this share of a delta, the largest values (default: all)',
-      ).argParser(between(0.001, 0.5)),
+      ).argParser(shareOfValues),
     )
     .addOption(
       option('--trusting', 'mix in what others say as it is: neither clip nor judge it').default(false),
