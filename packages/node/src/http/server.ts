@@ -142,6 +142,9 @@ const nameOf = (host: string): string =>
     .replace(/^\[(.*)\]$/, '$1')
     .toLowerCase()
 
+const isNamed = (host: string, names: readonly string[]): boolean =>
+  names.some((one) => one.toLowerCase() === nameOf(host))
+
 function hasToken(request: FastifyRequest, token = ''): boolean {
   const given = Buffer.from(request.headers.authorization ?? '')
   const expected = Buffer.from(`Bearer ${token}`)
@@ -150,13 +153,13 @@ function hasToken(request: FastifyRequest, token = ''): boolean {
 
 /** Under a name that we were given, a proxy may speak TLS for us. */
 const isByProxy = (origin: string, host: string | undefined, { names }: ListenInit): boolean =>
-  origin === `https://${host ?? ''}` && names.some((one) => one.toLowerCase() === nameOf(host ?? ''))
+  origin === `https://${host ?? ''}` && isNamed(host ?? '', names)
 
 /** One of our addresses or names. An address cannot be rebound; a name that we do not know could be anyone's. */
 function isOurs(host: string | undefined, { host: listen, names }: ListenInit): boolean {
   if (host === undefined) return false
+  if (isNamed(host, [...LOOPBACK, listen, ...names])) return true
   const name = nameOf(host)
-  if ([...LOOPBACK, listen, ...names].some((one) => one.toLowerCase() === name)) return true
   return Object.values(networkInterfaces()).some((addresses) =>
     addresses?.some(({ address }) => address === name),
   )
