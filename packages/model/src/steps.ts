@@ -17,7 +17,7 @@ export const ROUTER = 'router'
 export const moments = (group: string): [string, string] => [`${group}.first`, `${group}.second`]
 export const baseArray = (name: string): string => `base/${name}`
 
-/** Optimiser constants of the authors' scripts (reference: comigs, 1.2). */
+/** Optimiser constants of the authors' scripts. */
 export const ADAMW: AdamWOptions = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8 }
 
 export interface StepShape {
@@ -65,7 +65,7 @@ export const leaked = (group: string): string => `${group}.leaked`
 /**
  * A step of the authors' public code, in which an optimiser zeroes only the gradients of its own parameters: what
  * back-propagation makes for the other group stays there, piles up, and goes into that group's next step, so that experts
- * learn from validation text, too (reference: comigs, 6, bug 1). Only to compare with what was published.
+ * learn from validation text, too. Only to compare with what was published.
  */
 export const leakyStep = (shape: StepShape, group: TrainedGroup): Step =>
   trainingStep(`leaky step on ${group}`, shape, [group], true)
