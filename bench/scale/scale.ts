@@ -141,10 +141,10 @@ async function measure(count: number, draw: number, rounds: number, averages: bo
     for (const { averaging, x } of peers) averaging.offer(x)
     await clock.advance(ROUND_MS)
     for (const { averaging, x } of peers) {
-      const averaged = averaging.take()
-      if (averaged === undefined) continue
-      exchanges += averaged.peers.length
-      for (let k = 0; k < x.length; k++) x[k]! += averaged.increment[k]!
+      for (const { increment } of averaging.take()) {
+        exchanges++
+        for (let k = 0; k < x.length; k++) x[k]! += increment[k]!
+      }
     }
     await Promise.all(peers.map(({ gossip, x }) => gossip.publish(x, round)))
     await settle()

@@ -87,6 +87,20 @@ const vectors = (swarm: Swarm) =>
 const cells = (swarm: Swarm) =>
   new Set(swarm.peers.flatMap(({ life }) => (life === undefined ? [] : [life.network.connector.cell()])))
 
+describe('a swarm that defends itself', () => {
+  it(
+    'does not take cells of few, who learn something else, for liars',
+    async () => {
+      const { violations, cells: count } = await runScenario(
+        quiet(4, { peers: 20, robust: true, faulty: 10, calm: 8 }),
+      )
+      expect(count).toBe(3)
+      expect(violations).toEqual([])
+    },
+    TIMEOUT_MS,
+  )
+})
+
 describe('a swarm that grows and shrinks', () => {
   it(
     'divides into cells that still learn one thing, and joins again without losing it',

@@ -81,7 +81,7 @@ async function createVillage() {
       trainer: plainTrainer(world, x),
       gossip: peer.gossip,
       // One cell.
-      averaging: { offer: () => undefined, take: () => undefined },
+      averaging: { offer: () => undefined, take: () => [] },
       clock: world.clock,
       manifest: world.manifest,
       strategy: 'comigs',

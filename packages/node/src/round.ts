@@ -84,8 +84,8 @@ export async function runRounds(init: RoundsInit): Promise<void> {
     let collected = trained
     if (init.strategy === 'comigs') {
       const averaged = averaging.take()
-      if (averaged !== undefined)
-        await (guard === undefined ? trainer.addShared(averaged.increment) : guard.addAveraged(averaged))
+      for (const one of averaged)
+        await (guard === undefined ? trainer.addShared(one.increment) : guard.addAveraged(one))
       const x = await trainer.shared()
       const { payloadBytes } = await gossip.publish(x, round)
       published = clock.now()
@@ -94,7 +94,7 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       const mixed = gossip.mix(x, guard?.muted(round))
       const harmful = guard === undefined ? undefined : await guard.add(mixed, round)
       if (guard === undefined) await trainer.addShared(mixed.increment)
-      exchange = { ...mixed, payloadBytes, harmful, averagedWith: averaged?.peers.length ?? 0 }
+      exchange = { ...mixed, payloadBytes, harmful, averagedWith: averaged.length }
     }
 
     // 5. When due, train the routers on validation text, experts frozen, with the mixture they will be used with.

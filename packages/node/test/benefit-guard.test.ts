@@ -5,13 +5,13 @@ import { createBenefitGuard } from '../src/benefit-guard.ts'
 type Parts = Readonly<Record<string, readonly number[]>>
 
 /** A mixture made of what each neighbour adds. */
-function mixture(parts: Parts, muted: ReadonlySet<string> = new Set()): MixReport {
+function mixture(parts: Parts, muted: ReadonlySet<string> = new Set(), clip = 1): MixReport {
   const heard = Object.entries(parts).filter(([peer]) => !muted.has(peer))
   const sum = (of: readonly (readonly number[])[]) =>
     Float32Array.of(...[0, 1].map((k) => of.reduce((total, part) => total + part[k]!, 0)))
   return {
     increment: sum(heard.map(([, part]) => part)),
-    mixedWith: heard.map(([peer]) => ({ peer, ageRounds: 0, weight: 1, clip: 1 })),
+    mixedWith: heard.map(([peer]) => ({ peer, ageRounds: 0, weight: 1, clip })),
     leftOut: [...muted].map((peer) => ({ peer, reason: 'muted' as const })),
     contribution: (of) => sum(heard.filter(([peer]) => peer === of).map(([, part]) => part)),
     consensusDistance: undefined,
@@ -67,6 +67,49 @@ describe('the benefit guard', () => {
     expect(guard.muted(25).size).toBe(0)
   })
 
+  it('lets those who were muted back one by one, each looked at first', async () => {
+    const t = trainer()
+    const guard = createBenefitGuard(t)
+    const parts = { mallory: [2, 2], trudy: [2, 2] }
+    expect(await guard.add(mixture({ mallory: [2, 2] }), 1)).toBe('mallory')
+    expect(await guard.add(mixture({ trudy: [2, 2] }), 1)).toBe('trudy')
+    t.x.fill(1)
+    const back: string[][] = []
+    for (let round = 21; round <= 23; round++) {
+      const muted = guard.muted(round)
+      back.push(Object.keys(parts).filter((peer) => !muted.has(peer)))
+      await guard.add(mixture(parts, muted), round)
+      expect(t.x).toEqual(Float32Array.of(1, 1))
+    }
+    expect(back).toEqual([['mallory'], ['trudy'], []])
+  })
+
+  it('does not let one back whose lie is clipped to less than can be seen', async () => {
+    const t = trainer()
+    const guard = createBenefitGuard(t)
+    await guard.add(mixture({ mallory: [2, 2] }), 1)
+    for (const [round, clip, found] of [
+      [21, 0.05, 'mallory'],
+      [41, 0.5, undefined],
+    ] as const) {
+      const muted = guard.muted(round)
+      expect(await guard.add(mixture({ mallory: [0.01, 0.01] }, muted, clip), round)).toBe(found)
+    }
+  })
+
+  it('lets a muted one count again that does no harm any more, and goes on to the next while one is away', async () => {
+    const guard = createBenefitGuard(trainer())
+    await guard.add(mixture({ mallory: [2, 2] }), 1)
+    await guard.add(mixture({ trudy: [2, 2] }), 1)
+    expect([...guard.muted(21)]).toEqual(['trudy']) // Mallory's turn, but it is not here
+    await guard.add(mixture({ bob: [0, 0] }), 21)
+    expect([...guard.muted(22)]).toEqual(['mallory'])
+    expect(await guard.add(mixture({ bob: [0, 0], trudy: [0.1, 0] }), 22)).toBe(undefined)
+    expect([...guard.muted(23)]).toEqual([])
+    await guard.add(mixture({ bob: [0, 0], trudy: [0, 0], mallory: [0, 0] }), 23)
+    expect([...guard.muted(24)]).toEqual([])
+  })
+
   it.each([
     ['4 % worse', 0.28, undefined],
     ['6 % worse', 0.35, 'german'],
@@ -91,5 +134,59 @@ describe('the benefit guard', () => {
     const t = trainer()
     expect(await createBenefitGuard(t).add(mixture({}), 1)).toBe(undefined)
     expect([t.x, t.looks()]).toEqual([Float32Array.of(1, 1), 0])
+  })
+})
+
+describe('what averaging with another cell brings', () => {
+  /** Moves (1, 1) so far that the loss of 2 becomes so many times as large. */
+  const costing = (cost: number, clip = 1) => ({
+    peer: 'outsider',
+    increment: Float32Array.of(Math.sqrt(2 * (cost - 1)), 0),
+    clip,
+  })
+  /** Where x is after averages of these costs, one after the other, each from (1, 1). */
+  async function kept(...costs: readonly number[]): Promise<boolean[]> {
+    const t = trainer()
+    const guard = createBenefitGuard(t)
+    const moved: boolean[] = []
+    for (const cost of costs) {
+      await guard.addAveraged(costing(cost))
+      moved.push(t.x[0]! > 1.01)
+      t.x.fill(1)
+    }
+    return moved
+  }
+
+  it('is added, unless it costs more than 5 %', async () => {
+    expect(await kept(1.04, 1.06)).toEqual([true, false])
+  })
+
+  it('may cost more where that is usual, so that cells that have gone apart come together', async () => {
+    expect(await kept(1.1, 1.1, 1.1, 1.1, 1.19, 1.21)).toEqual([false, false, false, true, true, false])
+  })
+
+  it('is as usual as the better quarter: half of the others may lie', async () => {
+    expect(await kept(2, 1.02, 2, 1.02, 2, 1.02, 2, 1.02)).toEqual(
+      Array.from({ length: 8 }, (_, i) => i % 2 === 1),
+    )
+  })
+
+  it('never costs more than 25 %, whatever is usual', async () => {
+    expect(await kept(1.2, 1.2, 1.2, 1.24, 1.26)).toEqual([false, false, false, true, false])
+  })
+
+  it('is refused where the loss is no number any more, and that is not usual', async () => {
+    const t = trainer((x) => (x[0]! > 2 ? NaN : 2))
+    const guard = createBenefitGuard(t)
+    for (let time = 0; time < 5; time++)
+      await guard.addAveraged({ peer: 'mallory', increment: Float32Array.of(4, 0), clip: 1 })
+    expect(t.x).toEqual(Float32Array.of(1, 1))
+  })
+
+  it('is judged as it was before it was clipped', async () => {
+    const t = trainer()
+    const guard = createBenefitGuard(t)
+    await guard.addAveraged(costing(1.09, 0.5)) // four times 9 %
+    expect(t.x).toEqual(Float32Array.of(1, 1))
   })
 })

@@ -34,12 +34,12 @@ export interface AveragingInit {
   }
 }
 
-/** What came of a round's exchanges. */
+/** What came of an exchange. */
 export interface Averaged {
-  readonly peers: readonly string[]
+  readonly peer: string
   /** To be added to x. */
   readonly increment: Float32Array
-  /** What of it was left: 1, or less where somebody would have moved us further than usual. */
+  /** What of it was left: 1, or less where it would have moved us further than usual. */
   readonly clip: number
 }
 
@@ -55,8 +55,8 @@ export interface Averaging {
   stop(): Promise<void>
   /** A round begins with `x`. Returns at once; what comes of it is there when the round's training is done. */
   offer(x: Float32Array): void
-  /** What came since it was last asked; undefined for nothing. */
-  take(): Averaged | undefined
+  /** What came since it was last asked: two at most. */
+  take(): readonly Averaged[]
 }
 
 /** A peer that has answered somebody in its round already is not waited for: we try another. */
@@ -91,7 +91,7 @@ export function createAveraging(init: AveragingInit): Averaging {
   let offeredAt: number | undefined
   /** Each is used by one exchange a round. */
   const places: Record<Role, Place> = { asking: 'used', answering: 'used' }
-  let result: Averaged | undefined
+  let results: readonly Averaged[] = []
   /** Of the last increments, as they would have been. */
   const lengths: number[] = []
 
@@ -104,7 +104,7 @@ export function createAveraging(init: AveragingInit): Averaging {
     places[role] = 'in use'
     try {
       const averaged = await exchange()
-      if (averaged !== undefined) result = result === undefined ? averaged : joined(result, averaged)
+      if (averaged !== undefined) results = [...results, averaged]
       places[role] = averaged === undefined ? 'free' : 'used'
       return averaged !== undefined
     } catch (error) {
@@ -145,7 +145,7 @@ export function createAveraging(init: AveragingInit): Averaging {
     const half = 0.5 * shrinkage(theirs, ours.values, noise + ours.noise)
     const increment = theirs.map((value, k) => half * (value - ours.values[k]!))
     const clip = init.robust ? clipOf(increment, ours.values) : 1
-    return { peers: [peer], increment: clip === 1 ? increment : increment.map((value) => clip * value), clip }
+    return { peer, increment: clip === 1 ? increment : increment.map((value) => clip * value), clip }
   }
 
   /** Less than 1 for what would move us further than usual; while nothing is usual yet, further than we have come. */
@@ -276,18 +276,12 @@ export function createAveraging(init: AveragingInit): Averaging {
     },
 
     take() {
-      const taken = result
-      result = undefined
+      const taken = results
+      results = []
       return taken
     },
   }
 }
-
-const joined = (a: Averaged, b: Averaged): Averaged => ({
-  peers: [...a.peers, ...b.peers],
-  increment: a.increment.map((value, k) => value + b.increment[k]!),
-  clip: Math.min(a.clip, b.clip),
-})
 
 /**
  * How much of the difference of two vectors to believe, when so much of its square is rounding: the estimator of James and
