@@ -34,11 +34,8 @@ export interface MemoryEstimate {
 /** Node and the engine, idle; and what a peer has besides: network, pages, text. Measured (memory-estimate.test.ts). */
 const RUNTIME_BYTES = 150e6
 export const PEER_BYTES = 70e6
-/**
- * What an allocator takes for a byte that is alive: kernels need scratch, blocks leave gaps. Measured likewise. Large steps
- * have an arena, and run in an order that keeps little.
- */
-const ALLOCATOR_FACTOR = { small: 2, large: 1.25 }
+/** What an allocator takes for a byte that is alive: kernels need scratch, blocks leave gaps. Measured likewise. */
+const ALLOCATOR_FACTOR = 1.5
 /** Parameters and two moments: in engine memory twice, and copied once before a phase, to be able to go back. */
 const TRAINED_COPIES = 9
 
@@ -62,17 +59,12 @@ export function estimateMemory(base: Pick<BaseModel, 'config' | 'bits'>, plan: M
   const step = expertStep({ model, mixture, layout, batch, context, balance: 0 })
   const inputs = Object.fromEntries([...baseInputs, ...trained].filter(([name]) => step.reads.includes(name)))
   const all = { ...step.inputs, ...inputs }
-  // In a small step nodes run in an order of ONNX Runtime's, and what is to be made again is made early, and kept.
-  const isLarge = isLargeStep(all)
-  const threshold = isLarge ? undefined : Infinity
-  const graph = simplify(
-    record(step.name, all, (tensors) => step.build(tensors)),
-    threshold,
-  )
+  const recorded = record(step.name, all, (tensors) => step.build(tensors))
+  const graph = simplify(recorded, isLargeStep(recorded))
   const parts = {
     base: baseInputs.reduce((sum, [, spec]) => sum + storedBytes(spec), 0),
     trained: 4 * TRAINED_COPIES * (layout.experts.size + layout.router.size),
-    step: ALLOCATOR_FACTOR[isLarge ? 'large' : 'small'] * peakBytes(graph) + castBytes(baseInputs),
+    step: ALLOCATOR_FACTOR * peakBytes(graph) + castBytes(baseInputs),
     process: RUNTIME_BYTES + PEER_BYTES,
   }
   return { ...parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes) }

@@ -116,7 +116,8 @@ describe('an estimate', () => {
     ['demo', 'float32', 2, 1, 188],
     ['demo', 'float32', 2, 8, 356],
     ['demo', 'float32', 8, 8, 392],
-    ['demo', 'float32', 2, 32, 1350],
+    ['demo', 'float32', 2, 16, 414],
+    ['demo', 'float32', 2, 32, 635],
     ['gpt2', 'float32', 2, 2, 948],
     ['gpt2', 'float32', 2, 8, 1379],
     ['gpt2', 'int8', 2, 2, 735],
@@ -131,8 +132,8 @@ describe('an estimate', () => {
         planOf(experts, { baseDtype, batch }),
       )
       const measured = peak * 2 ** 20 + PEER_BYTES
-      expect(total / measured).toBeGreaterThan(0.8)
-      expect(total / measured).toBeLessThan(1.3)
+      expect(total / measured).toBeGreaterThan(0.9)
+      expect(total / measured).toBeLessThan(1.1)
     },
   )
 })

@@ -2,11 +2,12 @@ import type { InferenceSession, Tensor } from 'onnxruntime-common'
 import { ModelError } from '../errors.ts'
 import type { Engine, EngineName, Program, Step } from './engine.ts'
 import { checked } from './inputs.ts'
-import { type HostArray, type InputSpec, scaleName, sizeOf, type TensorSpec } from './graph.ts'
+import { type Graph, type HostArray, type InputSpec, scaleName, sizeOf, type TensorSpec } from './graph.ts'
 import type { Dialect } from './onnx/builder.ts'
 import { createCarrier, type Carrier } from './onnx/carrier.ts'
 import { inputName, lower, type OnnxModel, publicName } from './onnx/lower.ts'
 import { simplify } from './passes.ts'
+import { peakBytes } from './peak.ts'
 import { record } from './recorder.ts'
 import { restore, type Storage, store, type Stored } from './storage.ts'
 
@@ -116,8 +117,9 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
         inputs[name] =
           storage === undefined ? specOf(current) : { shape: current.dims, dtype: 'float32', storage }
       }
-      const graph = simplify(record(step.name, inputs, (tensors) => step.build(tensors)))
-      const isLarge = isLargeStep(inputs)
+      const recorded = record(step.name, inputs, (tensors) => step.build(tensors))
+      const isLarge = isLargeStep(recorded)
+      const graph = simplify(recorded, isLarge)
       const model = lower(step.name, graph, { dialect: runtime.dialect, isLarge })
       const onDevice = runtime.writes === 'device' ? step.writes.map(publicName) : []
       const create = () =>
@@ -151,12 +153,15 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
   }
 }
 
-/** A step that reads so many numbers has tensors of tens of megabytes, and what it keeps of them decides what it takes. */
-const LARGE_STEP = 32 << 20
+/** A step that reads so many numbers has tensors of tens of megabytes. */
+const LARGE_INPUTS = 32 << 20
+/** A little more than the demo's shape keeps: beyond it malloc takes three times what is alive, and a third of the time. */
+const LARGE_PEAK_BYTES = 144 << 20
 
 /** Whether a step has an arena, and its nodes run in their order (docs/decisions/007). */
-export const isLargeStep = (inputs: Readonly<Record<string, InputSpec>>): boolean =>
-  Object.values(inputs).reduce((sum, { shape }) => sum + sizeOf(shape), 0) >= LARGE_STEP
+export const isLargeStep = (graph: Graph): boolean =>
+  graph.inputs.reduce((sum, { shape }) => sum + sizeOf(shape), 0) >= LARGE_INPUTS ||
+  peakBytes(graph) >= LARGE_PEAK_BYTES
 
 type InTurn = <T>(work: () => Promise<T>) => Promise<T>
 

@@ -1,9 +1,9 @@
 import { type Graph, type Node, sameShape, sizeOf, type Value } from './graph.ts'
 
-/** Everything that makes a recorded graph smaller, in the order that pays. @param threshold - of `recompute` */
-export function simplify(graph: Graph, threshold = RECOMPUTE_BYTES): Graph {
+/** Everything that makes a recorded graph smaller, in the order that pays. @param isLarge - see `isLargeStep` */
+export function simplify(graph: Graph, isLarge = false): Graph {
   const fewer = dropDead(fuseAddIntoGemm(mergeEqual(dropNeutral(dropDead(graph)))))
-  return advanceReshapes(recompute(fewer, threshold))
+  return advanceReshapes(isLarge ? recompute(fewer) : fewer)
 }
 
 /** Removes nodes that no output depends on: gradients that nobody asked for, placeholders that tfjs's tape makes. */
