@@ -93,6 +93,12 @@ let finished = 0
 const notRun = []
 const notFinished = []
 const seenCommands = new Set()
+const living = new Set()
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.on(signal, () => {
+    for (const child of living) process.kill(-child.pid, 'SIGKILL')
+    process.exit(130)
+  })
 const documents = [
   ...markdownIn('.', false),
   ...FOLDERS.flatMap((folder) => markdownIn(folder, true)),
@@ -405,7 +411,9 @@ function openSession() {
         if (line.trim() !== '') terminal.lines.push(stripVTControlCharacters(line))
         terminal.wake()
       })
+    living.add(child)
     terminal.closed = once(child, 'close').then(([code, signal]) => {
+      living.delete(child)
       terminal.code = code ?? signal
       terminal.wake()
     })
