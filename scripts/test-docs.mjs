@@ -316,7 +316,8 @@ async function runDocument(path, runnable) {
 /** Its end counts, not what it prints. One that fails does not keep those after it from being run. */
 async function runShellCommand(session, where, command) {
   const bare = command.replace(/\s+#.*$/gm, '')
-  if (seenCommands.has(bare)) return
+  // Our own depend on nothing that came before, and many documents name them.
+  if (bare.startsWith('npm ') && seenCommands.has(bare)) return
   seenCommands.add(bare)
   if (bare.startsWith('npm run test:docs')) {
     notRun.push(`${where}: ${bare} (it is what runs)`)
@@ -387,6 +388,10 @@ function openSession() {
     COLUMNS: '200',
     npm_config_update_notifier: 'false',
     PATH: `${join(clone, 'node_modules/.bin')}:${join(home, 'venv/bin')}:${process.env.PATH}`,
+    COMPOSE_PROJECT_NAME: `comigs-docs-${process.pid}`,
+    COMIGS_SEED_PORT: '0',
+    COMIGS_PROMETHEUS_PORT: '0',
+    COMIGS_GRAFANA_PORT: '0',
   }
   // Tests do not listen to the world, and are in a hurry.
   const briskly = { ...env, COMIGS_PEER_LISTEN: '/ip4/127.0.0.1/tcp/0', COMIGS_PEER_BATCH: '2' }
@@ -509,6 +514,7 @@ function openSession() {
     },
 
     clean() {
+      if (flags.all) spawnSync('docker', ['compose', 'down', '--volumes'], { cwd: clone, env, stdio: 'ignore' })
       for (const { code, child } of open) if (code === undefined) process.kill(-child.pid, 'SIGKILL')
       rmSync(folder, { recursive: true, force: true })
     },
