@@ -514,7 +514,8 @@ function openSession() {
     },
 
     clean() {
-      if (flags.all) spawnSync('docker', ['compose', 'down', '--volumes'], { cwd: clone, env, stdio: 'ignore' })
+      if (flags.all)
+        spawnSync('docker', ['compose', 'down', '--volumes'], { cwd: clone, env, stdio: 'ignore' })
       for (const { code, child } of open) if (code === undefined) process.kill(-child.pid, 'SIGKILL')
       rmSync(folder, { recursive: true, force: true })
     },
