@@ -36,11 +36,7 @@ const packagesOf = (lockfile) => JSON.parse(readFileSync(lockfile, 'utf8')).pack
 function run(command, args) {
   try {
     // stdout of the child joins our stderr.
-    execFileSync(command, args, {
-      cwd: root,
-      stdio: ['ignore', 2, 2],
-      env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' },
-    })
+    execFileSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] })
   } catch (error) {
     console.error(`\`${command} ${args.join(' ')}\` failed: see above.`)
     process.exit(typeof error.status === 'number' ? error.status : 1)
