@@ -96,7 +96,7 @@ const seenCommands = new Set()
 const living = new Set()
 for (const signal of ['SIGINT', 'SIGTERM'])
   process.on(signal, () => {
-    for (const child of living) process.kill(-child.pid, 'SIGKILL')
+    for (const child of living) process.kill(-child.pid, 'SIGINT')
     process.exit(130)
   })
 const documents = [
