@@ -7,9 +7,16 @@
 // commands as it really was. A command that ends with `…` is left running, as in a terminal of its own; one that ends with
 // `^C` is interrupted; any other has to end with 0. Before a block, `<!-- not run: why -->` keeps it from being run, and
 // `<!-- first: command -->` says what has been done already.
+//
+// `-- --all` (hours; name documents for less) also runs what is otherwise only looked at: blocks marked `sh`, and `code` in
+// prose that is a command of ours without a placeholder. Each has to end with 0; with 77 it has said what it lacks. Blocks
+// under `<!-- needs: docker -->` (NEEDS has the others) run then too, where there is what they need. `--at-most 5` stops
+// a command after five minutes. Whatever did not run to its end is told, and counted apart.
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -21,8 +28,9 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { stripVTControlCharacters } from 'node:util'
+import { parseArgs, stripVTControlCharacters } from 'node:util'
 import { prepare } from './prepare.mjs'
 
 prepare()
@@ -35,8 +43,28 @@ const main = join(root, 'packages/node/dist/cli/main.js')
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 /** Longer than any command of a tutorial takes on a busy machine. */
 const PATIENCE_MS = 300_000
-const FOLDERS = ['docs', 'bench', 'packages/node', 'packages/model', 'packages/protocol', 'data']
+/** For a command that is stopped to put away what it has open. */
+const GRACE_MS = 30_000
+/** What is shown of a command that failed. */
+const LAST_LINES = 12
+const FOLDERS = ['docs', 'bench', 'packages/node', 'packages/model', 'packages/protocol', 'data', 'test']
 const PROGRAMS = /^(?:npm|npx|comigs-peer)\s/
+/** `code` in prose that is a command to run; `comigs-peer x` in prose is a name. */
+const RUNNABLE = /^(?:npm (?:start|test|run)\b|npx comigs-peer )/
+const PLACEHOLDER = /[<[…]|\.\.\./
+/** Exit code of a command that lacks something and has said what. */
+const LACKING = 77
+/** What a block may need, and whether this machine has it. */
+const NEEDS = [
+  [/^docker$/, () => works('docker', 'info') && works('docker', 'compose', 'version')],
+  [
+    /^docker with NVIDIA$/,
+    () => works('bash', '-c', "docker info --format '{{.Runtimes}}' | grep -q nvidia"),
+  ],
+  [/^a Kubernetes cluster$/, () => works('kubectl', 'cluster-info', '--request-timeout=10s')],
+  [/^python with ([\w, ]+)$/, (modules) => works(python, '-c', `import ${modules}`)],
+  [/^([A-Z_]+)$/, (variable) => process.env[variable] !== undefined],
+]
 /** What may differ, and what of it is put into later commands. */
 const VOLATILE = [
   [/^round +\d+/, (shown) => shown, false], // the one that is meant
@@ -51,11 +79,26 @@ const VOLATILE = [
   [/^\s+/, '\\s+', false],
 ]
 
-const filters = process.argv.slice(2)
+const { values: flags, positionals: filters } = parseArgs({
+  allowPositionals: true,
+  options: { all: { type: 'boolean', default: false }, 'at-most': { type: 'string', default: '1440' } },
+})
+const atMostMs = Number(flags['at-most']) * 60_000
+/** Stands in documents as ~/venv/bin/python. */
+const python = process.env.COMIGS_PYTHON ?? 'python3'
 const helps = new Map()
 
 let failures = 0
+let finished = 0
 const notRun = []
+const notFinished = []
+const seenCommands = new Set()
+const living = new Set()
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.on(signal, () => {
+    for (const child of living) process.kill(-child.pid, 'SIGINT')
+    process.exit(130)
+  })
 const documents = [
   ...markdownIn('.', false),
   ...FOLDERS.flatMap((folder) => markdownIn(folder, true)),
@@ -76,12 +119,14 @@ for (const block of blocks) {
 }
 say(`ok: ${checked} commands name what there is`)
 for (const path of documents) {
-  const runnable = blocks.filter((block) => block.path === path && block.lang === 'console')
+  const runnable = blocks.filter((block) => block.path === path && (flags.all || block.lang === 'console'))
   if (runnable.length > 0) await runDocument(path, runnable)
 }
 for (const line of notRun) say(`NOT RUN: ${line}`)
+for (const line of notFinished)
+  say(`NOT FINISHED: ${line} (ran ${flags['at-most']} minutes without an error)`)
+say(`${finished} ran, ${notFinished.length} not finished, ${notRun.length} not run, ${failures} failed`)
 if (failures > 0) process.exitCode = 1
-say(failures === 0 ? 'passed' : `${failures} failed`)
 
 function say(line) {
   console.error(line)
@@ -147,25 +192,59 @@ function checkNamedFiles(path) {
     if (!places.some((place) => existsSync(join(root, place, file)))) throw new Error(`there is no ${file}`)
 }
 
+/** Blocks of code, and `code` in prose that is a command of ours. */
 function blocksOf(path) {
   return nodesOf(path)
-    .filter(({ type }) => type === 'code')
-    .map(({ position, lang, value, previous }) => {
-      const note = previous?.type === 'html' ? previous.value : ''
-      const reason = /^<!-- not run: (.+) -->$/.exec(note)?.[1]
-      const first = /^<!-- first: (.+) -->$/.exec(note)?.[1]
-      return { path, line: position.start.line, lang, text: value, reason, first }
+    .filter(({ type, value }) => type === 'code' || (type === 'inlineCode' && PROGRAMS.test(value)))
+    .map(({ type, position, lang, value, previous }) => {
+      const [, mark, said] = /^<!-- (not run|first|needs): (.+) -->$/.exec(previous?.value ?? '') ?? []
+      const kind = type === 'code' ? lang : 'prose'
+      return { path, line: position.start.line, lang: kind, text: value, ...(mark && { [mark]: said }) }
     })
 }
 
-/** Commands of ours in a block of a shell: lines of `sh`, or those after `$` of `console`. */
+/** Commands of ours: lines of a shell, or those after `$` of `console`. */
 function commandsIn({ lang, text }) {
-  if (![null, 'sh', 'bash', 'console'].includes(lang)) return []
+  if (![null, 'sh', 'bash', 'console', 'prose'].includes(lang)) return []
   const lines = text.replace(/\\\n\s*/g, ' ').split('\n')
   return lines
     .map((line) => line.trim())
     .flatMap((line) => (lang === 'console' ? (line.startsWith('$ ') ? [line.slice(2)] : []) : [line]))
     .filter((line) => PROGRAMS.test(line))
+}
+
+/** What is to be run of a block whose output is not shown: lines, joined as far as bash needs to understand them. */
+function shellCommandsOf(block) {
+  if (block.lang === 'prose' || block.lang === null)
+    return commandsIn(block).filter((line) => RUNNABLE.test(line) && !PLACEHOLDER.test(line))
+  if (block.lang !== 'sh') return []
+  const commands = []
+  let open = ''
+  for (const line of block.text.replace(/\\\n\s*/g, ' ').split('\n')) {
+    open += `${line}\n`
+    if (!works('bash', '-n', '-c', open)) continue
+    if (open.trim() !== '') commands.push(open.trim())
+    open = ''
+  }
+  if (open !== '') throw new Error(`bash cannot read ${open}`)
+  return commands
+}
+
+function works(command, ...args) {
+  return spawnSync(command, args, { stdio: 'ignore' }).status === 0
+}
+
+/** Why a block is not run, if it is not. */
+function hindranceOf(block) {
+  if (block['not run'] !== undefined) return block['not run']
+  if (block.needs === undefined) return undefined
+  const found = NEEDS.map(([pattern, has]) => [pattern.exec(block.needs), has]).find(
+    ([match]) => match !== null,
+  )
+  if (found === undefined) throw new Error(`nobody knows how to look for ${block.needs}`)
+  if (!flags.all) return `needs ${block.needs}: see --all`
+  const [match, has] = found
+  return has(match[1]) ? undefined : `needs ${block.needs}, which is not here`
 }
 
 function helpOf(subcommand) {
@@ -200,29 +279,63 @@ function checkCommand(command) {
     if (!new RegExp(`${flag}\\b`).test(help)) throw new Error(`there is no ${flag}: ${command}`)
 }
 
-async function runDocument(path, consoles) {
+async function runDocument(path, runnable) {
   const started = Date.now()
+  const ranBefore = finished
   const session = openSession()
-  let ran = 0
   try {
-    for (const { line, text, reason, first } of consoles) {
-      if (first !== undefined) await session.run({ command: first, expected: [] })
-      for (const step of stepsOf(text)) {
-        if (reason !== undefined) {
-          notRun.push(`${path}:${line}: ${step.command} (${reason})`)
+    for (const block of runnable) {
+      const where = `${path}:${block.line}`
+      const steps = block.lang === 'console' ? stepsOf(block.text) : shellCommandsOf(block)
+      const hindrance = hindranceOf(block)
+      if (hindrance !== undefined) {
+        notRun.push(...steps.map((step) => `${where}: ${step.command ?? step} (${hindrance})`))
+        continue
+      }
+      if (block.first !== undefined) await session.run({ command: block.first, expected: [] })
+      for (const step of steps) {
+        if (block.lang !== 'console') {
+          await runShellCommand(session, where, step)
           continue
         }
         await session.run(step)
-        ran++
+        finished++
       }
     }
     await session.end()
+    const ran = finished - ranBefore
     say(`ok: ${path}: ${ran} commands ran (${Math.round((Date.now() - started) / 1000)} s)`)
   } catch (error) {
     fail(path, error.message)
   } finally {
     session.clean()
   }
+}
+
+/** Its end counts, not what it prints. One that fails does not keep those after it from being run. */
+async function runShellCommand(session, where, command) {
+  const bare = command.replace(/\s+#.*$/gm, '')
+  // Our own depend on nothing that came before, and many documents name them.
+  if (bare.startsWith('npm ') && seenCommands.has(bare)) return
+  seenCommands.add(bare)
+  if (bare.startsWith('npm run test:docs')) {
+    notRun.push(`${where}: ${bare} (it is what runs)`)
+    return
+  }
+  const started = Date.now()
+  say(`runs: ${where}: ${bare}`)
+  const { code, lines } = await session.finish(bare)
+  const seconds = Math.round((Date.now() - started) / 1000)
+  if (code === LACKING) notRun.push(`${where}: ${bare} (${lines.at(-1)})`)
+  else if (code === undefined) notFinished.push(`${where}: ${bare}`)
+  else if (code === 0) {
+    finished++
+    say(`ok: ${where}: ${seconds} s`)
+  } else
+    fail(
+      where,
+      `${bare}\n  ended with ${code} after ${seconds} s\n  ${lines.slice(-LAST_LINES).join('\n  ')}`,
+    )
 }
 
 /** Commands of a block, with the output that is shown after each. */
@@ -235,22 +348,25 @@ function stepsOf(text) {
   return steps
 }
 
-/** A folder that looks like a clone, and the terminals that stand open in it. */
+/** A folder like a clone that has been built, and the terminals that stand open in it. */
 function openSession() {
   const folder = mkdtempSync(join(tmpdir(), 'comigs-docs-'))
   const clone = join(folder, 'clone')
   const home = join(folder, 'home')
-  mkdirSync(clone)
-  for (const name of [
-    'package.json',
-    'node_modules',
-    'packages',
-    'scripts',
-    'data',
-    'docker',
-    'docker-compose.yml',
-  ])
-    symlinkSync(join(root, name), join(clone, name))
+  const left = ['node_modules', '.git', '.comigs', '.cache']
+  const copy = (path) =>
+    cpSync(join(root, path), join(clone, path), {
+      recursive: true,
+      preserveTimestamps: true,
+      verbatimSymlinks: true,
+      filter: (source) => !left.includes(relative(root, source)),
+    })
+  copy('')
+  // Half a gigabyte that nobody changes is not copied; but what in it leads to our packages leads to the copy's.
+  mkdirSync(join(clone, 'node_modules'))
+  for (const name of readdirSync(join(root, 'node_modules')))
+    if (['.bin', '@comigs'].includes(name)) copy(`node_modules/${name}`)
+    else symlinkSync(join(root, 'node_modules', name), join(clone, 'node_modules', name))
   for (const [name, language] of [
     ['notes', 'fr'],
     ['mail', 'it'],
@@ -262,21 +378,26 @@ function openSession() {
     )
     copyFileSync(join(root, `data/multilingual-cc0/${language}.valid.txt`), join(home, name, 'more.txt'))
   }
+  const { stdout: prefix } = spawnSync(python, ['-c', 'import sys; print(sys.prefix)'], { encoding: 'utf8' })
+  if (prefix) symlinkSync(prefix.trim(), join(home, 'venv'))
   const env = {
     ...process.env,
     HOME: home,
     NO_COLOR: '1',
     COLUMNS: '200',
     npm_config_update_notifier: 'false',
-    PATH: `${join(clone, 'node_modules/.bin')}:${process.env.PATH}`,
-    // Tests do not listen to the world, and are in a hurry.
-    COMIGS_PEER_LISTEN: '/ip4/127.0.0.1/tcp/0',
-    COMIGS_PEER_BATCH: '2',
+    PATH: `${join(clone, 'node_modules/.bin')}:${join(home, 'venv/bin')}:${process.env.PATH}`,
+    COMPOSE_PROJECT_NAME: `comigs-docs-${process.pid}`,
+    COMIGS_SEED_PORT: '0',
+    COMIGS_PROMETHEUS_PORT: '0',
+    COMIGS_GRAFANA_PORT: '0',
   }
+  // Tests do not listen to the world, and are in a hurry.
+  const briskly = { ...env, COMIGS_PEER_LISTEN: '/ip4/127.0.0.1/tcp/0', COMIGS_PEER_BATCH: '2' }
   const seen = new Map()
   const open = []
 
-  const start = (command) => {
+  const start = (command, env = briskly) => {
     let really = command
       .replaceAll('/ip4/0.0.0.0/tcp/4001', '/ip4/127.0.0.1/tcp/0')
       .replaceAll('--http 8000', '--http 0')
@@ -294,7 +415,9 @@ function openSession() {
         if (line.trim() !== '') terminal.lines.push(stripVTControlCharacters(line))
         terminal.wake()
       })
-    child.on('close', (code, signal) => {
+    living.add(child)
+    terminal.closed = once(child, 'close').then(([code, signal]) => {
+      living.delete(child)
       terminal.code = code ?? signal
       terminal.wake()
     })
@@ -308,7 +431,7 @@ function openSession() {
       if (Date.now() > deadline || terminal.code !== undefined) {
         const why = terminal.code === undefined ? 'not in time' : `it ended with ${terminal.code}`
         throw new Error(
-          `${terminal.command}\n  ${what} (${why}); the last lines were\n  ${terminal.lines.slice(-12).join('\n  ')}`,
+          `${terminal.command}\n  ${what} (${why}); the last lines were\n  ${terminal.lines.slice(-LAST_LINES).join('\n  ')}`,
         )
       }
       await new Promise((resolve) => {
@@ -360,10 +483,23 @@ function openSession() {
       await until(terminal, () => terminal.code !== undefined, 'it should have ended')
       if (terminal.code !== 0)
         throw new Error(
-          `${terminal.command}\n  ended with ${terminal.code}\n  ${terminal.lines.slice(-12).join('\n  ')}`,
+          `${terminal.command}\n  ended with ${terminal.code}\n  ${terminal.lines.slice(-LAST_LINES).join('\n  ')}`,
         )
       if (expected.length > 0 && at < terminal.lines.length)
         throw new Error(`${terminal.command}\n  not shown: ${terminal.lines[at]}`)
+    },
+
+    /** A command whose output is not compared: how it ended, without a code where its time was up. */
+    async finish(command) {
+      const terminal = start(command, env)
+      await Promise.race([terminal.closed, sleep(atMostMs, undefined, { ref: false })])
+      const { code, lines } = terminal
+      if (code === undefined) {
+        process.kill(-terminal.child.pid, 'SIGINT')
+        await Promise.race([terminal.closed, sleep(GRACE_MS)])
+        if (terminal.code === undefined) process.kill(-terminal.child.pid, 'SIGKILL')
+      }
+      return { code, lines }
     },
 
     /** Peers that still run have to end in an orderly way. */
@@ -377,6 +513,8 @@ function openSession() {
     },
 
     clean() {
+      if (flags.all)
+        spawnSync('docker', ['compose', 'down', '--volumes'], { cwd: clone, env, stdio: 'ignore' })
       for (const { code, child } of open) if (code === undefined) process.kill(-child.pid, 'SIGKILL')
       rmSync(folder, { recursive: true, force: true })
     },

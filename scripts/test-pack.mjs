@@ -87,7 +87,9 @@ try {
 /** @returns the archive's path */
 function pack(name) {
   const cwd = join(root, 'packages', name)
-  const output = execFileSync('npm', ['pack', '--json', '--loglevel=error', '--pack-destination', folder], {
+  // .npmrc switches scripts off for whatever is installed; our own prepack is to run.
+  const flags = ['--ignore-scripts=false', '--json', '--loglevel=error', '--pack-destination', folder]
+  const output = execFileSync('npm', ['pack', ...flags], {
     cwd,
     env,
     encoding: 'utf8',
