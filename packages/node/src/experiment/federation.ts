@@ -97,7 +97,10 @@ export async function runFederation(init: FederationInit): Promise<FederationRes
   const seedOf = (user: number) => SEEDS_APART * seed + user
   const isCommon = (name: string) => generalist(name) || strategy.shares(name)
   const shared = learners.map((learner) => sharedPart(learner, strategy))
-  const start = learners.map((learner, user) => learner.initial(seedOf(user), SEEDS_APART * seed, isCommon))
+  const layouts = shared.map(({ entries }) => entries)
+  const drawn = learners.map((learner, user) => learner.initial(seedOf(user), SEEDS_APART * seed, isCommon))
+  const begun = strategy.begins?.({ vectors: drawn.map((model, i) => shared[i]!.of(model)), layouts })
+  const start = begun === undefined ? drawn : drawn.map((model, i) => shared[i]!.replaced(model, begun[i]!))
   const initial = shared[0]!.of(start[0]!)
   const batches = (tokens: number) => Math.ceil(tokens / (init.batch * init.context))
   const validationLoss = async (user: number, state: LearnerState): Promise<number> =>
@@ -140,7 +143,7 @@ export async function runFederation(init: FederationInit): Promise<FederationRes
       const merged = await (strategy.merge ?? average)({
         vectors: models.map((model, user) => shared[user]!.of(model)),
         initial,
-        layouts: shared.map(({ entries }) => entries),
+        layouts,
         memory,
         round,
         isLast: round === rounds,

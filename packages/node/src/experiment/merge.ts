@@ -1,13 +1,16 @@
 import { mean } from '@comigs/protocol'
 
-/** What a round of a synchronous, lossless network has to work with. */
-export interface MergeInput {
-  /** What each user shares, flat, after its local steps. */
+export interface SharedVectors {
+  /** What each user shares, flat. */
   readonly vectors: readonly Float32Array[]
-  /** What all of them began as (those of the first user's size). */
-  readonly initial: Float32Array
   /** The arrays inside each user's vector. */
   readonly layouts: readonly (readonly SharedArray[])[]
+}
+
+/** What a round of a synchronous, lossless network has to work with after everyone's local steps. */
+export interface MergeInput extends SharedVectors {
+  /** What all of them began as (those of the first user's size). */
+  readonly initial: Float32Array
   /** What the last round's merge left for this one; empty in the first. */
   readonly memory: readonly Float32Array[]
   readonly round: number

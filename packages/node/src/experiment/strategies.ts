@@ -4,6 +4,7 @@ import * as comigs from './strategies/comigs.ts'
 import * as fdlora from './strategies/fdlora.ts'
 import * as flexlora from './strategies/flexlora.ts'
 import * as gossip from './strategies/gossip.ts'
+import * as hetlora from './strategies/hetlora.ts'
 import * as jointRouting from './strategies/joint-routing.ts'
 import * as loraFactors from './strategies/lora-factors.ts'
 import * as momentum from './strategies/momentum.ts'
@@ -23,6 +24,7 @@ export const STRATEGIES: readonly Strategy[] = [
   loraFactors,
   fdlora,
   flexlora,
+  hetlora,
   comigs,
   gossip,
   momentum,

@@ -1,6 +1,6 @@
 import type { MixtureConfig } from '@comigs/model/light'
 import { PAPER } from '../paper.ts'
-import type { Merge } from './merge.ts'
+import type { Merge, SharedVectors } from './merge.ts'
 
 /** Picks parameters by name (`trainedLayout` of the model). */
 export type Parameters = (name: string) => boolean
@@ -22,8 +22,10 @@ export interface Strategy {
   readonly leaky?: true
   /** Parameters of the experts that stay as they began. */
   readonly frozen?: Parameters
-  /** What users exchange after each round. It begins the same for all. */
+  /** What users exchange after each round. It is drawn the same for all of a shape. */
   readonly shares: Parameters
+  /** What of it users begin with, where shapes differ. @default as drawn */
+  readonly begins?: (drawn: SharedVectors) => readonly Float32Array[]
   /** What becomes of what they exchange. @default everyone gets the mean */
   readonly merge?: Merge
   /** One model on everyone's text, in batches as much larger. */

@@ -248,13 +248,16 @@ describe('a federation', () => {
       expect(mixture).toBeCloseTo(start.result!.users[i]!.mixture, 3)
   })
 
-  it('of users with unequal ranks is of one mind as far as ranks go', async () => {
-    const { states } = await federations.run(strategy('flexlora'))
-    const sizes = states.at(-1)!.models.map(({ arrays }) => arrays['experts']!.length)
-    expect(sizes.map((size) => size / sizes[1]!)).toEqual([2, 1, 1, 1])
-    const [, b, c] = states.at(-1)!.models
-    expectSame(b!.arrays['experts']!, c!.arrays['experts']!)
-  })
+  it.each(['flexlora', 'hetlora'])(
+    'of users with unequal ranks (%s) agrees as far as ranks go',
+    async (name) => {
+      const { states } = await federations.run(strategy(name))
+      const sizes = states.at(-1)!.models.map(({ arrays }) => arrays['experts']!.length)
+      expect(sizes.map((size) => size / sizes[1]!)).toEqual([2, 1, 1, 1])
+      const [, b, c] = states.at(-1)!.models
+      expectSame(b!.arrays['experts']!, c!.arrays['experts']!)
+    },
+  )
 
   it('gives users as many experts as their strategy says', async () => {
     const { states } = await federations.run(strategy('comigs-1gxs'))

@@ -45,7 +45,14 @@ describe('gossip', () => {
     expect(merged.memory).toHaveLength(4)
   })
 
-  it.each(['gossip-int8', 'gossip-int4', 'gossip-top-k'])(
+  it('gossip-ring hears two of three others', async () => {
+    const merged = await mergeOf('gossip-ring')(input())
+    const [a, b, , d] = vectors as [Float32Array, Float32Array, Float32Array, Float32Array]
+    const expected = a.map((value, k) => (value + b[k]! + d[k]!) / 3)
+    expectClose(merged.vectors[0]!, expected, { absolute: 0.05 })
+  })
+
+  it.each(['gossip-int8', 'gossip-int4', 'gossip-top-k', 'gossip-ring'])(
     '%s keeps the mean, and comes to agree when nothing else moves',
     async (name) => {
       let merged = await mergeOf(name)(input())
@@ -122,31 +129,41 @@ describe('momentum', () => {
   })
 })
 
+/** Of a layer; users with LoRAs of several ranks on it. */
+const [IN, OUT] = [12, 20]
+
+/** A user with a LoRA of this rank. */
+function loraOf(name: string, rank: number) {
+  const size = rank * (IN + OUT)
+  const layout = [
+    { name: 'h.0.attn.c_attn.lora_A', shape: [IN, rank], offset: 0, size: rank * IN },
+    { name: 'h.0.attn.c_attn.lora_B', shape: [rank, OUT], offset: rank * IN, size: rank * OUT },
+  ]
+  return { rank, layout, vector: normal(name, [size]).values }
+}
+
+/** A B, by plain sums, of a vector with these first directions of so many. */
+function productOf(vector: Float32Array, rank: number, first = rank): Float32Array {
+  return Float32Array.from({ length: IN * OUT }, (_, at) => {
+    const [i, j] = [Math.floor(at / OUT), at % OUT]
+    let sum = 0
+    for (let k = 0; k < first; k++) sum += vector[i * rank + k]! * vector[rank * IN + k * OUT + j]!
+    return sum
+  })
+}
+
+const squared = (values: Float32Array) => values.reduce((sum, value) => sum + value * value, 0)
+
 describe('flexlora', () => {
-  const [IN, OUT] = [12, 20]
-  /** A user with a LoRA of this rank, and what it does, s A B, by plain sums. */
-  const user = (name: string, rank: number) => {
-    const size = rank * (IN + OUT)
-    const layout = [
-      { name: 'h.0.attn.c_attn.lora_A', shape: [IN, rank], offset: 0, size: rank * IN },
-      { name: 'h.0.attn.c_attn.lora_B', shape: [rank, OUT], offset: rank * IN, size: rank * OUT },
-    ]
-    return { rank, layout, vector: normal(name, [size]).values }
-  }
+  const user = loraOf
   const product = (vector: Float32Array, rank: number): Float32Array =>
-    Float32Array.from({ length: IN * OUT }, (_, at) => {
-      const [i, j] = [Math.floor(at / OUT), at % OUT]
-      let sum = 0
-      for (let k = 0; k < rank; k++) sum += vector[i * rank + k]! * vector[rank * IN + k * OUT + j]!
-      return (16 / Math.sqrt(rank)) * sum
-    })
+    productOf(vector, rank).map((value) => (16 / Math.sqrt(rank)) * value)
   const meanOf = (products: readonly Float32Array[]) =>
     products[0]!.map((_, k) => products.reduce((sum, one) => sum + one[k]!, 0) / products.length)
   const merge = async (users: readonly ReturnType<typeof user>[]) =>
     mergeOf('flexlora')(
       input({ vectors: users.map(({ vector }) => vector), layouts: users.map(({ layout }) => layout) }),
     )
-  const squared = (values: Float32Array) => values.reduce((sum, value) => sum + value * value, 0)
 
   it('gives all of the mean product to whom it fits into', async () => {
     const users = [user('a', 12), user('b', 2), user('c', 3)]
@@ -178,5 +195,46 @@ describe('flexlora', () => {
       const own = product(vector, rank).map((value) => value / 2)
       expect(squared(rest)).toBeLessThan(squared(expected.map((value, k) => value - own[k]!)))
     }
+  })
+})
+
+describe('hetlora', () => {
+  const users = [loraOf('a', 2), loraOf('b', 5), loraOf('c', 3)]
+  const of = { vectors: users.map(({ vector }) => vector), layouts: users.map(({ layout }) => layout) }
+  /** Element of A or B as if of rank 5. */
+  const a = ({ vector, rank }: (typeof users)[number], i: number, k: number) =>
+    k < rank ? vector[i * rank + k]! : 0
+  const b = ({ vector, rank }: (typeof users)[number], k: number, j: number) =>
+    k < rank ? vector[rank * IN + k * OUT + j]! : 0
+
+  it('gives each its first directions of the mean, padded with zeros and weighted by norm', async () => {
+    const norms = users.map(({ vector, rank }) => Math.sqrt(squared(productOf(vector, rank))))
+    const total = norms.reduce((sum, norm) => sum + norm)
+    const mean = (element: (user: (typeof users)[number]) => number) =>
+      users.reduce((sum, user, u) => sum + (norms[u]! / total) * element(user), 0)
+    const merged = await mergeOf('hetlora')(input(of))
+    for (const [u, { rank, vector }] of users.entries()) {
+      const expected = new Float32Array(vector.length)
+      for (let k = 0; k < rank; k++) {
+        for (let i = 0; i < IN; i++) expected[i * rank + k] = mean((user) => a(user, i, k))
+        for (let j = 0; j < OUT; j++) expected[rank * IN + k * OUT + j] = mean((user) => b(user, k, j))
+      }
+      expectClose(merged.vectors[u]!, expected, { absolute: 1e-5 })
+    }
+    expect(merged.bytes).toBe(4 * users[1]!.vector.length)
+  })
+
+  it('begins with the first directions of the largest', () => {
+    const begun = strategiesNamed(['hetlora'])[0]!.begins!(of)
+    expectSame(begun[1]!, users[1]!.vector)
+    for (const [u, { rank }] of users.entries())
+      expectClose(productOf(begun[u]!, rank), productOf(users[1]!.vector, 5, rank), { absolute: 1e-5 })
+  })
+
+  it('gives the mean of A where nobody has learnt a B', async () => {
+    const fresh = users.map(({ vector, rank }) => vector.slice().fill(0, rank * IN))
+    const merged = await mergeOf('hetlora')(input({ ...of, vectors: fresh }))
+    const [x, y, z] = fresh as [Float32Array, Float32Array, Float32Array]
+    expect(merged.vectors[0]![0]).toBeCloseTo((x[0]! + y[0]! + z[0]!) / 3, 5)
   })
 })

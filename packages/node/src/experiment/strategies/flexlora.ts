@@ -1,13 +1,9 @@
 import { loraScale } from '@comigs/model'
 import { Matrix, QrDecomposition, SingularValueDecomposition } from 'ml-matrix'
 import { PAPER } from '../../paper.ts'
-import type { Merge, SharedArray } from '../merge.ts'
+import { factors, fullRank, matrixOf } from '../factors.ts'
+import type { Merge } from '../merge.ts'
 import { everything, type Strategy } from '../strategy.ts'
-
-/** The paper's "full" ranks: as many parameters as 4, 2, 2, 2 experts of rank 8. */
-const RANKS = [32, 16, 16, 16]
-
-const [A, B] = ['.lora_A', '.lora_B']
 
 /**
  * Everyone goes on with the best approximation, of its own rank, of the mean of what the LoRAs do: `mean_i s_i A_i B_i`,
@@ -17,13 +13,14 @@ const [A, B] = ['.lora_A', '.lora_B']
  */
 const approximateMean: Merge = ({ vectors, layouts }) => {
   const merged = vectors.map((vector) => vector.slice())
-  for (const { name } of layouts[0]!.filter(({ name }) => name.endsWith(A))) {
-    const layer = name.slice(0, -A.length)
-    const users = vectors.map((vector, user) => {
-      const [a, b] = [A, B].map((factor) => layouts[user]!.find((one) => one.name === layer + factor)!)
-      const rank = a!.shape[1]!
-      return { vector, a: a!, b: b!, rank, scale: loraScale({ rank, alpha: PAPER.lora.alpha }) }
-    })
+  for (const layer of factors(layouts)) {
+    const users = layer.map(({ a, b, rank }, user) => ({
+      vector: vectors[user]!,
+      a,
+      b,
+      rank,
+      scale: loraScale({ rank, alpha: PAPER.lora.alpha }),
+    }))
     const left = users.map(({ vector, a, scale }) => matrixOf(vector, a).mul(scale / users.length))
     const right = users.map(({ vector, b }) => matrixOf(vector, b).transpose())
     const [ofLeft, ofRight] = [orthogonal(sideBySide(left)), orthogonal(sideBySide(right))]
@@ -42,10 +39,6 @@ const approximateMean: Merge = ({ vectors, layouts }) => {
     })
   }
   return { vectors: merged, bytes: Math.max(...vectors.map(({ byteLength }) => byteLength)) }
-}
-
-function matrixOf(vector: Float32Array, { shape, offset, size }: SharedArray): Matrix {
-  return Matrix.from1DArray(shape[0]!, shape[1]!, vector.subarray(offset, offset + size))
 }
 
 function sideBySide(parts: readonly Matrix[]): Matrix {
@@ -72,7 +65,7 @@ export const flexlora: Strategy = {
   says: 'LoRA of unequal ranks, the product is averaged and factored anew',
   mixture: (user) => ({
     experts: 1,
-    rank: RANKS[user % RANKS.length]!,
+    rank: fullRank(user),
     alpha: PAPER.lora.alpha,
     routing: 'mean',
   }),
