@@ -5,7 +5,7 @@ import type { Direction } from './exchange.ts'
 import { type RefusalReason, reasonOf } from './gossip.ts'
 import { LIMITS } from './limits.ts'
 import { PROTOCOL_VERSION } from './manifest.ts'
-import { clipFactors, distance } from './mixing.ts'
+import { clipFactors, distance, norm } from './mixing.ts'
 import { AverageDone, AverageHeader, Status } from './pb/messages.ts'
 import { sha256 } from './payload.ts'
 import { converse, type Dialogue, openWithin } from './stream.ts'
@@ -152,8 +152,11 @@ export function createAveraging(init: AveragingInit): Averaging {
   const clipOf = (increment: Float32Array, own: Float32Array): number => {
     const length = norm(increment)
     if (length === 0) return 1
+    const learnt = norm(own)
     const factor =
-      lengths.length < FEW ? Math.min(1, norm(own) / length) : clipFactors([...lengths, length]).at(-1)!
+      lengths.length < FEW
+        ? Math.min(1, learnt / length)
+        : clipFactors([...lengths, length], learnt).at(-1)!
     lengths.push(length)
     if (lengths.length > REMEMBERED) lengths.shift()
     return factor
@@ -292,9 +295,6 @@ function shrinkage(a: Float32Array, b: Float32Array, noise: number): number {
   const squared = distance(a, b) ** 2
   return squared > noise ? 1 - noise / squared : 0
 }
-
-const norm = (vector: Float32Array): number =>
-  Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
 
 const malformed = (reason: string, cause?: unknown) =>
   new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'averaging message', reason }, { cause })
