@@ -53,7 +53,11 @@ async function connector(hello: () => Promise<Manifest>) {
     onCell: () => undefined,
   })
   made.start()
-  return { clock, dials, told, moved: () => events.onMoved(), stop: () => made.stop() }
+  const hungUp = () => {
+    isConnected = false
+    events.onClose(other.name)
+  }
+  return { clock, dials, told, hungUp, moved: () => events.onMoved(), stop: () => made.stop() }
 }
 
 describe('the connector', () => {
@@ -78,6 +82,24 @@ describe('the connector', () => {
     await clock.advance(4 * MINUTE_MS)
     stop()
     expect(dials).toHaveLength(1)
+  })
+
+  it.each([
+    ['less and less often one that hangs up soon', 1000, 20_000, 1.6 * MINUTE_MS],
+    ['soon one that hangs up after a while', 2 * MINUTE_MS, 0, 2000],
+  ])('dials %s', async (_, lastingMs, least, most) => {
+    const { clock, dials, hungUp, stop } = await connector(async () => ({}) as Manifest)
+    let pause = 0
+    for (let time = 1; time <= 8; time++) {
+      await clock.advance(lastingMs)
+      hungUp()
+      const closed = clock.now()
+      while (dials.length <= time) await clock.advance(250)
+      pause = dials.at(-1)! - closed
+    }
+    stop()
+    expect(pause).toBeGreaterThan(least)
+    expect(pause).toBeLessThan(most)
   })
 
   it('tells everyone when it has moved', async () => {
