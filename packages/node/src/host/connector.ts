@@ -226,7 +226,10 @@ export function createConnector(init: ConnectorInit): Connector {
 
   const dialled = (peer: string) => [...targets.values()].filter((one) => one.peer === peer)
 
-  /** Who hangs up soon has enough of others: dialled again at once, again and again, it would do nothing but shake hands. */
+  /**
+   * An outsider that hangs up soon has enough of others: dialled again at once, again and again, it would do nothing but shake
+   * hands. Of our cell nobody is hung up on for that.
+   */
   const closed = (one: Target) => {
     if (one.openSinceMs === undefined) return
     if (clock.now() - one.openSinceMs >= LONGEST_PAUSE_MS) one.failures = 0
@@ -237,6 +240,7 @@ export function createConnector(init: ConnectorInit): Connector {
   const greet = async (peer: string): Promise<void> => {
     try {
       await exchange.hello(peer)
+      if (isInside(peer)) for (const one of dialled(peer)) one.failures = 0
     } catch (error) {
       log.info({ peer, error: messageOf(error) }, 'introduction failed')
       // What got lost on the way says nothing about the peer.
