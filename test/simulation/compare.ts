@@ -50,7 +50,7 @@ for (const codec of CODECS) {
   const { loss, consensus, bytes, cells } = await runScenario({ ...FLOAT32, codec })
   const smaller = total(plain.bytes) / total(bytes)
   const costs = loss / plain.loss - 1
-  // Dense int4 is half as long as int8, but averaging is int8: it is shown, not held to the eighth.
+  // Dense int4 alone is no eighth of float32: it is shown, not held to that.
   say(
     cells === CELLS &&
       costs <= MOST_CODEC_COSTS &&

@@ -6,18 +6,20 @@ export interface GuardedTrainer {
   validationLoss(maxBatches: number): Promise<number>
 }
 
-/** A loss so many times that without the neighbour is harm; a neighbour with other text costs less than this. */
+/** Half way to a neighbour, that is what is looked at: a lie does less harm than can be seen at its own weight, every round. */
+const HALF_WAY = 0.5
+/** A loss so many times that without the other is never harm. */
 const HARM = 1.05
 /**
- * Cells that have gone apart cost each other more than that; were each to drop what the other says, they would go apart for
- * good. So what an average may cost is twice what the better quarter of the last ones did (peers meet the same few outsiders
- * for minutes, of whom half may lie), up to where blunt lies begin: cells that each learn something else for as long as they
- * like cost a fifth (simulated), a sign flip three quarters.
+ * Peers that learn something else cost each other more than that; were each to drop what the other says, they would go apart
+ * for good. So what one may cost is twice what the better quarter of the last ones did (half of them may lie), up to where
+ * blunt lies begin: cells that each learn something else for as long as they like cost a fifth (simulated), a sign flip three
+ * quarters.
  */
 const USUAL_TIMES = 2
 const USUAL_QUANTILE = 0.25
 const MOST_HARM = 1.25
-/** Exchanges that make the usual one, and how few are too few. */
+/** Looks that make the usual one, and how few are too few. */
 const REMEMBERED = 16
 const FEW = 3
 /**
@@ -35,16 +37,17 @@ const BATCHES = 2
 
 /**
  * Clipping bounds how far a neighbour moves us; this asks whether it moves us for the worse. One neighbour a round is mixed
- * in after all others, with a look at the validation loss before and after.
+ * in after all others, with a look at the validation loss before and after. Where it does harm another one is looked at, and
+ * so on: liars are seldom alone.
  */
 export interface BenefitGuard {
   /** Neighbours not to mix with in this round. */
   muted(round: number): ReadonlySet<string>
   /**
    * Adds a mixture to x.
-   * @returns the neighbour whose part was taken back and who is muted from now on
+   * @returns the neighbours whose parts were taken back and who are muted from now on
    */
-  add(mixture: MixReport, round: number): Promise<string | undefined>
+  add(mixture: MixReport, round: number): Promise<readonly string[]>
   /** Adds what pairwise averaging brought, unless it does harm. */
   addAveraged(averaged: Averaged): Promise<void>
 }
@@ -57,27 +60,17 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
   /** The round in which a neighbour was last looked at. */
   const tried = new Map<string, number>()
 
-  /** What the last averages made of the loss: more than 1 is worse. */
-  const costs: number[] = []
+  // An average that is dropped is lost, and no more; a neighbour is muted for long.
+  const [ofAverages, ofNeighbours] = [createUsual(HARM), createUsual(MOST_HARM)]
 
-  /** Adds a part if the loss does not become more than `allowed` times as large. @returns how many times it did */
-  const tryOut = async (part: Float32Array, clip: number, allowed: number): Promise<number> => {
+  /** Adds a part if `full` times as much does not harm. @returns whether it was added */
+  const tryOut = async (part: Float32Array, full: number, usual: Usual): Promise<boolean> => {
     const without = await trainer.validationLoss(BATCHES)
-    const full = 1 / Math.max(clip, 1 / MOST_MAGNIFIED)
     await trainer.addShared(part.map((value) => full * value))
-    const ratio = (await trainer.validationLoss(BATCHES)) / without
-    // A loss that is no number any more is harm, too.
-    const cost = Number.isNaN(ratio) ? Infinity : ratio
-    const kept = cost <= allowed ? 1 : 0
+    const isHarmless = usual.accepts((await trainer.validationLoss(BATCHES)) / without)
+    const kept = isHarmless ? 1 : 0
     if (kept !== full) await trainer.addShared(part.map((value) => (kept - full) * value))
-    return cost
-  }
-
-  /** What an average may make of the loss. */
-  const allowedOfAverage = (): number => {
-    if (costs.length < FEW) return HARM
-    const usual = costs.toSorted((a, b) => a - b)[Math.floor(USUAL_QUANTILE * costs.length)]!
-    return Math.min(Math.max(HARM, 1 + USUAL_TIMES * (usual - 1)), MOST_HARM)
+    return isHarmless
   }
 
   return {
@@ -88,47 +81,64 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
 
     async add(mixture, round) {
       const isBack = mixture.mixedWith.some(({ peer }) => peer === returning)
-      const candidate = isBack ? returning : longestUntried(mixture.mixedWith, tried)
       if (returning !== undefined) {
         const until = silent.get(returning)!
         silent.delete(returning)
         if (!isBack) silent.set(returning, until) // behind the others, who may be here
       }
-      if (candidate === undefined) {
-        await trainer.addShared(mixture.increment)
-        return undefined
-      }
       for (const peer of tried.keys()) if (!isHere(mixture, peer)) tried.delete(peer)
-      tried.set(candidate, round)
-      const last = mixture.contribution(candidate)
-      const { clip } = mixture.mixedWith.find(({ peer }) => peer === candidate)!
-      await trainer.addShared(mixture.increment.map((value, k) => value - last[k]!))
-      // Farther off than is looked at: it has not changed, and once all others agree its lie is clipped to less than is seen.
-      const isFar = isBack && clip < 1 / MOST_MAGNIFIED
-      if (!isFar && (await tryOut(last, clip, HARM)) <= HARM) return undefined
-      silent.set(candidate, round + MUTED_ROUNDS)
-      return candidate
+      await trainer.addShared(mixture.increment)
+      const harmful: string[] = []
+      const turn = (peer: string) => (peer === returning ? -2 : (tried.get(peer) ?? -1))
+      for (const { peer, weight, clip } of mixture.mixedWith.toSorted(
+        (a, b) => turn(a.peer) - turn(b.peer),
+      )) {
+        tried.set(peer, round)
+        const part = mixture.contribution(peer)
+        await trainer.addShared(part.map((value) => -value))
+        // Farther off than is looked at: it has not changed, and once all others agree its lie is clipped to less than is seen.
+        const isFar = peer === returning && clip < 1 / MOST_MAGNIFIED
+        const full = Math.max(1, HALF_WAY / weight) * unclipped(clip)
+        if (!isFar && (await tryOut(part, full, ofNeighbours))) break
+        silent.set(peer, round + MUTED_ROUNDS)
+        harmful.push(peer)
+      }
+      return harmful
     },
 
     async addAveraged({ increment, clip }) {
-      costs.push(await tryOut(increment, clip, allowedOfAverage()))
-      if (costs.length > REMEMBERED) costs.shift()
+      await tryOut(increment, unclipped(clip), ofAverages)
     },
   }
 }
 
+/** What those of a kind make of the loss, and what the next may therefore make of it: more than 1 is worse. */
+interface Usual {
+  /** Remembers a cost. @returns whether it may be */
+  accepts(cost: number): boolean
+}
+
+/** @param atFirst - what may be while too few are known */
+function createUsual(atFirst: number): Usual {
+  const costs: number[] = []
+  const allowed = (): number => {
+    if (costs.length < FEW) return atFirst
+    const usual = costs.toSorted((a, b) => a - b)[Math.floor(USUAL_QUANTILE * costs.length)]!
+    return Math.min(Math.max(HARM, 1 + USUAL_TIMES * (usual - 1)), MOST_HARM)
+  }
+  return {
+    accepts(cost) {
+      const isUsual = cost <= allowed()
+      // A loss that is no number any more is harm, too.
+      costs.push(Number.isNaN(cost) ? Infinity : cost)
+      if (costs.length > REMEMBERED) costs.shift()
+      return isUsual
+    },
+  }
+}
+
+/** By how much to lengthen what was clipped. */
+const unclipped = (clip: number): number => 1 / Math.max(clip, 1 / MOST_MAGNIFIED)
+
 const isHere = ({ mixedWith, leftOut }: MixReport, peer: string): boolean =>
   mixedWith.some((one) => one.peer === peer) || leftOut.some((one) => one.peer === peer)
-
-function longestUntried(
-  neighbours: MixReport['mixedWith'],
-  tried: ReadonlyMap<string, number>,
-): string | undefined {
-  let found: string | undefined
-  let least = Infinity
-  for (const { peer } of neighbours) {
-    const round = tried.get(peer) ?? -1
-    if (round < least) [found, least] = [peer, round]
-  }
-  return found
-}

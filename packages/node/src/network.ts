@@ -106,10 +106,12 @@ export function createProtocol(init: ProtocolInit, whereabouts: Whereabouts): Pr
     ...(init.admits === undefined ? {} : { admits: init.admits }),
     events,
   })
+  // A federation that pays for exact deltas wants exact averages, too.
+  const isExact = ['float32', 'float16'].includes(manifest.codec.values)
   const averaging = createAveraging({
     initial,
-    // A federation that pays for exact deltas wants exact averages, too.
-    codec: CODECS[['float32', 'float16'].includes(manifest.codec.values) ? 'float16' : 'int8'],
+    codec: CODECS[isExact ? 'float16' : 'int8'],
+    differenceCodec: CODECS[isExact ? 'float16' : 'int4'],
     wire,
     clock,
     random: init.random('averaging', 0),

@@ -274,8 +274,8 @@ export async function runPeer(
       },
       onRound: (report) => {
         recordRound(metrics, log, report, network.gossip)
-        const harmful = report.exchange?.harmful
-        if (harmful !== undefined) log.warn({ peer: harmful }, 'mixing this peer in does harm; muted')
+        for (const peer of report.exchange?.harmful ?? [])
+          log.warn({ peer }, 'mixing this peer in does harm; muted')
         emit({ event: 'round', ...summary(report, network.gossip, bytes()), cellDepth })
       },
       signal,

@@ -39,7 +39,7 @@ export function recordRound(
     metrics.averagings.inc(exchange.averagedWith)
     metrics.mixedNeighbours.inc(exchange.mixedWith.length)
     metrics.clippedNeighbours.inc(clippedIn(exchange))
-    if (exchange.harmful !== undefined) metrics.harmfulNeighbours.inc()
+    metrics.harmfulNeighbours.inc(exchange.harmful.length)
     if (exchange.consensusDistance !== undefined) metrics.consensusDistance.set(exchange.consensusDistance)
   }
   const ages = gossip.neighbours().map(({ ageRounds }) => ageRounds)

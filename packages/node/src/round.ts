@@ -15,8 +15,8 @@ export type Strategy = 'comigs' | 'local'
 
 export interface Exchange extends MixReport {
   readonly payloadBytes: number
-  /** The neighbour that the benefit guard took out of this mixture. */
-  readonly harmful: string | undefined
+  /** The neighbours that the benefit guard took out of this mixture. */
+  readonly harmful: readonly string[]
   /** Peers of other cells that x was averaged with. */
   readonly averagedWith: number
 }
@@ -92,7 +92,7 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       await gossip.collect({ maxMs: init.waitShare * (trained - started), signal })
       collected = clock.now()
       const mixed = gossip.mix(x, guard?.muted(round))
-      const harmful = guard === undefined ? undefined : await guard.add(mixed, round)
+      const harmful = guard === undefined ? [] : await guard.add(mixed, round)
       if (guard === undefined) await trainer.addShared(mixed.increment)
       exchange = { ...mixed, payloadBytes, harmful, averagedWith: averaged.length }
     }

@@ -1,4 +1,4 @@
-import { type Manifest, ProtocolError } from '@comigs/protocol'
+import { type Manifest, positionOf, ProtocolError } from '@comigs/protocol'
 import { describe, expect, it } from 'vitest'
 import { identity } from '../../protocol/test/support/signers.ts'
 import { seeded } from '../../protocol/test/support/random.ts'
@@ -8,9 +8,17 @@ import type { Dialer } from '../src/host/dialer.ts'
 
 const MINUTE_MS = 60_000
 
-/** A connector whose only bootstrap peer can be dialled, and says hello as it is told to. */
-async function connector(hello: () => Promise<Manifest>) {
-  const [self, other] = await Promise.all([identity(1), identity(2)])
+const BOOTSTRAP = '/ip4/127.0.0.1/tcp/1'
+
+/**
+ * A connector whose only bootstrap peer can be dialled, and says hello as it is told to.
+ * @param others - how many others that peer tells of
+ */
+async function connector(hello: () => Promise<Manifest>, others = 0) {
+  const [self, ...known] = await Promise.all(Array.from({ length: 8 + others }, (_, i) => identity(1 + i)))
+  const side = ({ name }: { name: string }) => positionOf(name)[0]
+  // Should there be two cells, it is not of ours.
+  const other = known.find((one) => side(one) !== side(self!))!
   const clock = new VirtualClock()
   const dials: number[] = []
   let isConnected = false
@@ -18,10 +26,11 @@ async function connector(hello: () => Promise<Manifest>) {
   const told: string[] = []
   const made = createConnector({
     dialer: {
-      self: self.name,
+      self: self!.name,
       addresses: () => [],
       connected: () => (isConnected ? [other.name] : []),
-      async dial() {
+      async dial([address]) {
+        if (!address!.startsWith(BOOTSTRAP)) throw new Error('nobody is there')
         dials.push(clock.now())
         isConnected = true
         events.onOpen(other.name, 'outbound')
@@ -43,17 +52,26 @@ async function connector(hello: () => Promise<Manifest>) {
         return hello()
       },
       forget: () => undefined,
-      fetchPeers: async () => [],
+      fetchPeers: async () =>
+        known.slice(0, others).map(({ name }) => ({
+          peer: name,
+          addresses: ['/ip4/127.0.0.1/tcp/2'],
+          ageSeconds: 0,
+        })),
     },
     clock,
     random: seeded(1),
     log: { debug: () => undefined, info: () => undefined },
-    bootstrap: ['/ip4/127.0.0.1/tcp/1'],
+    bootstrap: [BOOTSTRAP],
     known: {},
     onCell: () => undefined,
   })
   made.start()
-  return { clock, dials, told, moved: () => events.onMoved(), stop: () => made.stop() }
+  const hungUp = () => {
+    isConnected = false
+    events.onClose(other.name)
+  }
+  return { clock, dials, told, hungUp, moved: () => events.onMoved(), stop: () => made.stop() }
 }
 
 describe('the connector', () => {
@@ -78,6 +96,25 @@ describe('the connector', () => {
     await clock.advance(4 * MINUTE_MS)
     stop()
     expect(dials).toHaveLength(1)
+  })
+
+  it.each([
+    ['less and less often an outsider that hangs up soon', 24, 1000, 20_000, 1.6 * MINUTE_MS],
+    ['soon an outsider that hangs up after a while', 24, 2 * MINUTE_MS, 0, 2000],
+    ['soon one of our cell that hangs up soon', 0, 1000, 0, 2000],
+  ])('dials %s', async (_, others, lastingMs, least, most) => {
+    const { clock, dials, hungUp, stop } = await connector(async () => ({}) as Manifest, others)
+    let pause = 0
+    for (let time = 1; time <= 8; time++) {
+      await clock.advance(lastingMs)
+      hungUp()
+      const closed = clock.now()
+      while (dials.length <= time) await clock.advance(250)
+      pause = dials.at(-1)! - closed
+    }
+    stop()
+    expect(pause).toBeGreaterThan(least)
+    expect(pause).toBeLessThan(most)
   })
 
   it('tells everyone when it has moved', async () => {

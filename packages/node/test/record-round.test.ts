@@ -20,7 +20,7 @@ function roundOf(round: number, leftOut: LeftOut): RoundReport {
       contribution: () => new Float32Array(),
       consensusDistance: undefined,
       payloadBytes: 0,
-      harmful: undefined,
+      harmful: [],
       averagedWith: 0,
     },
     validation: undefined,

@@ -5,20 +5,25 @@ import type { Direction } from './exchange.ts'
 import { type RefusalReason, reasonOf } from './gossip.ts'
 import { LIMITS } from './limits.ts'
 import { PROTOCOL_VERSION } from './manifest.ts'
-import { clipFactors, distance } from './mixing.ts'
+import { clipFactors, distance, norm } from './mixing.ts'
 import { AverageDone, AverageHeader, Status } from './pb/messages.ts'
 import { sha256 } from './payload.ts'
 import { converse, type Dialogue, openWithin } from './stream.ts'
-import type { Clock, Random, Wire } from './wire.ts'
+import type { Clock, Random, Wire, WireStream } from './wire.ts'
 
 export interface AveragingInit {
   /** y(0): what is exchanged is the distance from it, so that rounding is relative to what was learnt. */
   readonly initial: Float32Array
   /**
-   * How it is written down: float16, or int8, which is unbiased and half as long. int8's rounding is 0.6 % of the distance
-   * from y(0): more than what is left to agree on, some time. See `shrinkage`.
+   * How the asking side writes it down: float16, or int8, which is unbiased and half as long. int8's rounding is 0.6 % of the
+   * distance from y(0): more than what is left to agree on, some time. See `shrinkage`.
    */
   readonly codec: Codec
+  /**
+   * How the answering side writes down how far it stands from that: rounding is then relative to what is left to agree on,
+   * so that int4 is enough where the other side is int8.
+   */
+  readonly differenceCodec: Codec
   readonly wire: Wire
   readonly clock: Clock
   readonly random: Random
@@ -47,8 +52,8 @@ export const AVERAGE_PROTOCOL = `/comigs/${PROTOCOL_VERSION}/average`
 
 /**
  * Pairwise gossip averaging (Boyd et al. 2006) between cells: once a round we ask a peer outside our own, and answer one.
- * Both sides send x as it stood when their round began; each adds half the difference to its x at its next round
- * boundary. Both compute it from both vectors as they were written down, so that what one gains the other loses, exactly.
+ * x is sent as it stood when the round began, and answered with the difference to it; each side adds half of that to its x at
+ * its next round boundary. Both take it from the answer as it was written down, so that what one gains the other loses, exactly.
  */
 export interface Averaging {
   start(): Promise<void>
@@ -73,8 +78,16 @@ const FEW = 3
 type Role = 'asking' | 'answering'
 type Place = 'free' | 'in use' | 'used'
 
-/** A round's x, as it is written down. */
+/** A round's x. */
 interface Offer {
+  /** The distance from y(0). */
+  readonly own: Float32Array
+  /** Written down when somebody is asked. */
+  written(): Written
+}
+
+interface Written {
+  /** What the payload says. */
   readonly values: Float32Array
   readonly payload: Uint8Array
   readonly hash: Uint8Array
@@ -83,11 +96,9 @@ interface Offer {
 }
 
 export function createAveraging(init: AveragingInit): Averaging {
-  const { initial, codec, wire, clock, random, events } = init
-  const payloadBytes = codec.byteLength(initial.length)
+  const { initial, codec, differenceCodec, wire, clock, random, events } = init
   const stopped = new AbortController()
-  /** Written down when it is first needed. */
-  let offered: (() => Offer) | undefined
+  let offered: Offer | undefined
   let offeredAt: number | undefined
   /** Each is used by one exchange a round. */
   const places: Record<Role, Place> = { asking: 'used', answering: 'used' }
@@ -113,38 +124,56 @@ export function createAveraging(init: AveragingInit): Averaging {
     }
   }
 
-  const ask = (peer: string, ours: Offer) =>
+  const ask = (peer: string, { own, written }: Offer) =>
     inPlace('asking', async () => {
       const stream = await openWithin(wire, clock, peer, AVERAGE_PROTOCOL, stopped.signal)
       try {
         return await converse(stream, clock, peer, 'averaging', async (dialogue) => {
           const { say, hear } = counted(dialogue)
+          const ours = written()
           say(headerOf(ours))
-          const header = readHeader(await hear())
-          if (header.status === Status.BUSY) return undefined
-          requireHeader(peer, header)
+          const { status } = readHeader(await hear())
+          if (status === Status.BUSY) return undefined
+          requireOk(peer, status)
           sayPayload(say, ours)
-          return finish(peer, ours, header, { say, hear })
+          const header = requireHeader(peer, readHeader(await hear()), differenceCodec)
+          const difference = await hearPayload(peer, header, differenceCodec, hear)
+          // Nothing changes here before the other side has said that it knows. (Should exactly this last message get lost, only
+          // the other side moves: no protocol can exclude that.)
+          say(AverageDone.encode({ hash: header.hash }))
+          requireDone(await hear(), ours.hash)
+          return averagedBy(peer, own, difference, 0.5 * shrinkage(difference, ours.noise + header.noise))
         })
       } finally {
         await stream.close().catch(() => undefined)
       }
     })
 
-  const finish = async (
-    peer: string,
-    ours: Offer,
-    { hash, noise }: AverageHeader,
-    { say, hear }: Dialogue,
-  ): Promise<Averaged> => {
-    const theirs = await hearPayload(peer, hash, hear)
-    say(AverageDone.encode({ hash }))
-    // Nothing changes here before the other side has said that it has everything, too. (Should exactly this last message
-    // get lost, only the other side moves: no protocol can exclude that.)
-    requireDone(await hear(), ours.hash)
-    const half = 0.5 * shrinkage(theirs, ours.values, noise + ours.noise)
-    const increment = theirs.map((value, k) => half * (value - ours.values[k]!))
-    const clip = init.robust ? clipOf(increment, ours.values) : 1
+  const answer = (peer: string, stream: WireStream, own: Float32Array) =>
+    inPlace('answering', () =>
+      converse(stream, clock, peer, 'averaging', async (dialogue) => {
+        const { say, hear } = counted(dialogue)
+        const header = requireHeader(peer, readHeader(await hear()), codec)
+        say(statusOnly(Status.OK))
+        const theirs = await hearPayload(peer, header, codec, hear)
+        const difference = writeDown(
+          own.map((value, k) => value - theirs[k]!),
+          differenceCodec,
+        )
+        // Beyond what float16 can say: it is they who are there.
+        requireFinite(difference.values)
+        say(headerOf(difference))
+        sayPayload(say, difference)
+        requireDone(await hear(), difference.hash)
+        say(AverageDone.encode({ hash: header.hash }))
+        const { values, noise } = difference
+        return averagedBy(peer, own, values, -0.5 * shrinkage(values, header.noise + noise))
+      }),
+    )
+
+  const averagedBy = (peer: string, own: Float32Array, difference: Float32Array, part: number): Averaged => {
+    const increment = difference.map((value) => part * value)
+    const clip = init.robust ? clipOf(increment, own) : 1
     return { peer, increment: clip === 1 ? increment : increment.map((value) => clip * value), clip }
   }
 
@@ -152,8 +181,9 @@ export function createAveraging(init: AveragingInit): Averaging {
   const clipOf = (increment: Float32Array, own: Float32Array): number => {
     const length = norm(increment)
     if (length === 0) return 1
+    const learnt = norm(own)
     const factor =
-      lengths.length < FEW ? Math.min(1, norm(own) / length) : clipFactors([...lengths, length]).at(-1)!
+      lengths.length < FEW ? Math.min(1, learnt / length) : clipFactors([...lengths, length], learnt).at(-1)!
     lengths.push(length)
     if (lengths.length > REMEMBERED) lengths.shift()
     return factor
@@ -171,34 +201,34 @@ export function createAveraging(init: AveragingInit): Averaging {
     },
   })
 
-  const headerOf = ({ payload, hash, noise }: Offer): Uint8Array =>
-    AverageHeader.encode({ status: Status.OK, length: payload.byteLength, hash, noise })
-
-  const requireHeader = (peer: string, { status, length, noise }: AverageHeader): void => {
-    if (status !== Status.OK)
-      throw new ProtocolError({ code: 'PEER_REFUSED', peer, what: 'averaging', status })
-    if (!(noise >= 0)) throw malformed(`a noise of ${noise}`)
-    if (length === payloadBytes) return
-    throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected: payloadBytes, actual: length })
+  const writeDown = (vector: Float32Array, as: Codec): Written => {
+    const payload = as.encode(vector, random)
+    const values = as.decode(payload, vector.length)
+    return { values, payload, hash: sha256(payload), noise: distance(values, vector) ** 2 }
   }
 
-  const sayPayload = (say: Dialogue['say'], { payload }: Offer): void => {
-    for (let at = 0; at < payload.byteLength; at += LIMITS.frameBytes)
-      say(payload.subarray(at, at + LIMITS.frameBytes))
+  const requireHeader = (peer: string, header: AverageHeader, as: Codec): AverageHeader => {
+    const { status, length, noise } = header
+    requireOk(peer, status)
+    if (!(noise >= 0)) throw malformed(`a noise of ${noise}`)
+    const expected = as.byteLength(initial.length)
+    if (length === expected) return header
+    throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected, actual: length })
   }
 
   const hearPayload = async (
     peer: string,
-    hash: Uint8Array,
+    { length, hash }: AverageHeader,
+    as: Codec,
     hear: Dialogue['hear'],
   ): Promise<Float32Array> => {
-    const payload = new Uint8Array(payloadBytes)
-    for (let at = 0; at < payloadBytes;) {
+    const payload = new Uint8Array(length)
+    for (let at = 0; at < length;) {
       const frame = await hear()
       if (frame.byteLength === 0) throw malformed('an empty frame')
       const actual = at + frame.byteLength
-      if (actual > payloadBytes)
-        throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected: payloadBytes, actual })
+      if (actual > length)
+        throw new ProtocolError({ code: 'PAYLOAD_WRONG_LENGTH', peer, expected: length, actual })
       payload.set(frame, at)
       at = actual
     }
@@ -206,19 +236,19 @@ export function createAveraging(init: AveragingInit): Averaging {
       const hashes = { expected: 'the announced', actual: 'another' }
       throw new ProtocolError({ code: 'PAYLOAD_WRONG_HASH', peer, ...hashes })
     }
-    const values = codec.decode(payload, initial.length)
+    const values = as.decode(payload, initial.length)
     requireFinite(values)
     return values
   }
 
   /** Asks one after the other, until one has time. */
-  const seek = async (written: () => Offer, spreadMs: number): Promise<void> => {
+  const seek = async (ours: Offer, spreadMs: number): Promise<void> => {
     await clock.sleep(random() * spreadMs, stopped.signal)
     const candidates = shuffled(init.outsiders(), random).slice(0, TRIES)
     for (const peer of candidates) {
       if (places.asking !== 'free' || stopped.signal.aborted) return
       try {
-        if (await ask(peer, written())) return
+        if (await ask(peer, ours)) return
       } catch (error) {
         refuse(error, peer)
       }
@@ -230,23 +260,12 @@ export function createAveraging(init: AveragingInit): Averaging {
       await wire.handle(AVERAGE_PROTOCOL, async (stream, peer) => {
         const decline = (status: Status) =>
           converse(stream, clock, peer, 'averaging', async ({ say }) => {
-            say(AverageHeader.encode({ status, length: 0, hash: new Uint8Array(), noise: 0 }))
+            say(statusOnly(status))
           })
         if (!init.isAdmitted(peer)) return decline(Status.WRONG_FEDERATION)
-        const written = offered
-        if (places.answering !== 'free' || written === undefined) return decline(Status.BUSY)
+        if (places.answering !== 'free' || offered === undefined) return decline(Status.BUSY)
         try {
-          await inPlace('answering', () =>
-            converse(stream, clock, peer, 'averaging', async (dialogue) => {
-              const { say, hear } = counted(dialogue)
-              const header = readHeader(await hear())
-              requireHeader(peer, header)
-              const ours = written()
-              say(headerOf(ours))
-              sayPayload(say, ours)
-              return finish(peer, ours, header, { say, hear })
-            }),
-          )
+          await answer(peer, stream, offered.own)
         } catch (error) {
           refuse(error, peer)
         }
@@ -265,14 +284,9 @@ export function createAveraging(init: AveragingInit): Averaging {
       // Where an exchange of the last round is still under way, this round goes without.
       for (const role of ['asking', 'answering'] as const)
         if (places[role] !== 'in use') places[role] = 'free'
-      const written = once(() => {
-        const difference = x.map((value, k) => value - initial[k]!)
-        const payload = codec.encode(difference, random)
-        const values = codec.decode(payload, x.length)
-        return { values, payload, hash: sha256(payload), noise: distance(values, difference) ** 2 }
-      })
-      offered = written
-      if (places.asking === 'free') void seek(written, Math.min(spreadMs, LONGEST_SPREAD_MS))
+      const own = x.map((value, k) => value - initial[k]!)
+      offered = { own, written: once(() => writeDown(own, codec)) }
+      if (places.asking === 'free') void seek(offered, Math.min(spreadMs, LONGEST_SPREAD_MS))
     },
 
     take() {
@@ -284,17 +298,29 @@ export function createAveraging(init: AveragingInit): Averaging {
 }
 
 /**
- * How much of the difference of two vectors to believe, when so much of its square is rounding: the estimator of James and
- * Stein (1961). Without it rounding is all that is exchanged once peers agree to within it, and they never agree better.
- * The same from both sides.
+ * How much of a difference to believe, when so much of its square is rounding: the estimator of James and Stein (1961).
+ * Without it rounding is all that is exchanged once peers agree to within it, and they never agree better. The same from
+ * both sides.
  */
-function shrinkage(a: Float32Array, b: Float32Array, noise: number): number {
-  const squared = distance(a, b) ** 2
+function shrinkage(difference: Float32Array, noise: number): number {
+  const squared = norm(difference) ** 2
   return squared > noise ? 1 - noise / squared : 0
 }
 
-const norm = (vector: Float32Array): number =>
-  Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
+const headerOf = ({ payload, hash, noise }: Written): Uint8Array =>
+  AverageHeader.encode({ status: Status.OK, length: payload.byteLength, hash, noise })
+
+const statusOnly = (status: Status): Uint8Array =>
+  AverageHeader.encode({ status, length: 0, hash: new Uint8Array(), noise: 0 })
+
+function requireOk(peer: string, status: Status): void {
+  if (status !== Status.OK) throw new ProtocolError({ code: 'PEER_REFUSED', peer, what: 'averaging', status })
+}
+
+function sayPayload(say: Dialogue['say'], { payload }: Written): void {
+  for (let at = 0; at < payload.byteLength; at += LIMITS.frameBytes)
+    say(payload.subarray(at, at + LIMITS.frameBytes))
+}
 
 const malformed = (reason: string, cause?: unknown) =>
   new ProtocolError({ code: 'MESSAGE_MALFORMED', what: 'averaging message', reason }, { cause })

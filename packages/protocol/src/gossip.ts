@@ -25,6 +25,7 @@ import {
   edgeWeight,
   mean,
   mixingIncrement,
+  norm,
 } from './mixing.ts'
 import type { OwnState } from './own-state.ts'
 import { Patience } from './patience.ts'
@@ -568,7 +569,10 @@ export function createGossip(init: GossipInit): Gossip {
       const living = inOrder(alive())
       const heard = living.filter(([peer]) => !muted.has(peer))
       const clips = manifest.robust
-        ? clipFactors(heard.map(([, { values }]) => distance(values, own.copy)))
+        ? clipFactors(
+            heard.map(([, { values }]) => distance(values, own.copy)),
+            norm(own.copy),
+          )
         : heard.map(() => 1)
       const mixedWith = heard.map(([peer, copy], i) => ({
         peer,

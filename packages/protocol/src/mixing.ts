@@ -17,16 +17,19 @@ export function ageDiscount(ageRounds: number, freshRounds: number): number {
 
 /** How far out, in median distances, a neighbour counts in full. Honest peers differ in their text, not tenfold. */
 const CLIP_MEDIANS = 2
+/** Nor further than so many times our own length, whatever the others say: x in float32 must come back from a lie. */
+const REACH = 10
 
 /**
  * Self-centred clipping (He, Karimireddy and Jaggi 2022, arXiv 2202.01545): what a neighbour can move us by is bounded by
  * what its like usually does. The paper's radius needs the variance of honest peers; twice the median distance needs no
  * knowledge, and holds while most neighbours are honest.
  * @param distances - `|y_j - y_i|` of each neighbour
+ * @param own - our own length
  * @returns by what factor to shorten each difference: 1, or less for one that is clipped
  */
-export function clipFactors(distances: readonly number[]): number[] {
-  const radius = CLIP_MEDIANS * median(distances)
+export function clipFactors(distances: readonly number[], own: number): number[] {
+  const radius = Math.min(CLIP_MEDIANS * median(distances), REACH * own)
   return distances.map((distance) => (distance <= radius ? 1 : radius / distance))
 }
 
@@ -68,6 +71,10 @@ export function mean(vectors: readonly Float32Array[]): Float32Array {
   for (const vector of vectors) for (let k = 0; k < sum.length; k++) sum[k]! += vector[k]!
   return scaled(sum, 1 / vectors.length)
 }
+
+/** Euclidean length. */
+export const norm = (vector: Float32Array): number =>
+  Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
 
 /** Euclidean distance. */
 export function distance(a: Float32Array, b: Float32Array): number {

@@ -152,27 +152,33 @@ describe('mixingIncrement', () => {
 
 describe('clipFactors', () => {
   it('shortens what is further away than twice the median, to just that', () => {
-    expect(clipFactors([1, 1.5, 2, 100, 3])).toEqual([1, 1, 1, 0.04, 1])
-    expect(clipFactors([1, 3, 5, 16])).toEqual([1, 1, 1, 0.5])
+    expect(clipFactors([1, 1.5, 2, 100, 3], 1)).toEqual([1, 1, 1, 0.04, 1])
+    expect(clipFactors([1, 3, 5, 16], 1)).toEqual([1, 1, 1, 0.5])
   })
 
-  it('never clips one or two neighbours, nor equals', () => {
+  it('shortens what is further away than ten times our own length, even if all others are', () => {
+    expect(clipFactors([1e30], 1)).toEqual([1e-29])
+    expect(clipFactors([2, 40], 2)).toEqual([1, 0.5])
+    expect(clipFactors([0, 1e30, 1e30], 0)).toEqual([1, 0, 0])
+  })
+
+  it('never clips one or two neighbours that are nearer, nor equals', () => {
     holds(
       [fc.double({ min: 0, max: 1e30, noNaN: true }), fc.double({ min: 0, max: 1e30, noNaN: true })],
       (a, b) => {
-        expect(clipFactors([a])).toEqual([1])
-        expect(clipFactors([a, b])).toEqual([1, 1])
-        expect(clipFactors([a, a, a])).toEqual([1, 1, 1])
+        expect(clipFactors([a], 1e30)).toEqual([1])
+        expect(clipFactors([a, b], 1e30)).toEqual([1, 1])
+        expect(clipFactors([a, a, a], 1e30)).toEqual([1, 1, 1])
       },
     )
-    expect(clipFactors([])).toEqual([])
+    expect(clipFactors([], 1)).toEqual([])
   })
 
   it('leaves nobody further away than twice the median of the honest, while those are the majority', () => {
     const honest = fc.array(fc.double({ min: 1, max: 3, noNaN: true }), { minLength: 3, maxLength: 9 })
     holds([honest, fc.double({ min: 0, max: 1e30, noNaN: true })], (distances, far) => {
       const all = [...distances, ...new Array<number>(Math.floor((distances.length - 1) / 2)).fill(far)]
-      clipFactors(all).forEach((factor, i) => {
+      clipFactors(all, 1e30).forEach((factor, i) => {
         expect(factor * all[i]!).toBeLessThanOrEqual(6 * (1 + 1e-12))
       })
     })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { distance, mean } from '../src/mixing.ts'
+import { distance, mean, norm } from '../src/mixing.ts'
 import { roundTogether, type Trainee } from './support/lockstep.ts'
 import { randomVector } from './support/random.ts'
 import { createWorld, startPeers } from './support/world.ts'
@@ -65,5 +65,21 @@ describe('robust mixing', () => {
     expect(on.error).toBeLessThan(0.5)
     expect(on.clippedLiars).toBe(2 * HONEST)
     expect(on.clippedHonest).toBe(0)
+  })
+
+  it('lets nobody move us to where float32 does not come back from, not even the only neighbour', async () => {
+    const world = createWorld('float32', LENGTH, true)
+    const trainees = (await startPeers(world, ['honest', 'liar'])).map((peer) => ({
+      peer,
+      x: world.initial.slice(),
+    }))
+    const [honest] = trainees as [Trainee, Trainee]
+    await roundTogether(world, trainees, 1, (x, index) => {
+      if (index === 1) x.fill(1e30)
+    })
+    const moved = distance(honest.x, world.initial) / norm(world.initial)
+    // Ten lengths, at a weight of a half.
+    expect(moved).toBeGreaterThan(4.9)
+    expect(moved).toBeLessThan(5.1)
   })
 })

@@ -54,11 +54,12 @@ export function scenarioOf(seed: number): Scenario {
     stragglers,
     clockSkewMs: sometimes(0.5, 7_200_000),
     strangers: random() < 0.3 ? 2 : 0,
-    robust: false,
     attack: undefined,
     churn: sometimes(0.6, 0.5),
     partition:
       random() < 0.5 ? { from, to: from + 1 + Math.floor((faulty - from - 1) * random()) } : undefined,
+    // Drawn last, so that what came before stays what it was.
+    robust: random() < 0.5,
     faulty,
     // A straggler makes a round in ten: it needs time for some without learning, too.
     calm: stragglers > 0 ? 60 : 20,

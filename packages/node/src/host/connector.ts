@@ -62,6 +62,8 @@ interface Target {
   failures: number
   nextTryMs: number
   dialling: boolean
+  /** Since when a connection that we dialled is open. */
+  openSinceMs: number | undefined
 }
 
 const TICK_MS = 250
@@ -98,7 +100,7 @@ export function createConnector(init: ConnectorInit): Connector {
   const target = (key: string, addresses: readonly string[], peer: string | undefined): Target => {
     let found = targets.get(key)
     if (found === undefined || found.addresses.join() !== addresses.join()) {
-      found = { addresses, peer, failures: 0, nextTryMs: 0, dialling: false }
+      found = { addresses, peer, failures: 0, nextTryMs: 0, dialling: false, openSinceMs: undefined }
       targets.set(key, found)
     }
     return found
@@ -121,6 +123,7 @@ export function createConnector(init: ConnectorInit): Connector {
       one.peer = await dialer.dial(
         one.peer === undefined ? one.addresses : one.addresses.map(insisting(one.peer)),
       )
+      one.openSinceMs = clock.now()
       pause(one, FIRST_PAUSE_MS)
     } catch (error) {
       failed(one)
@@ -221,20 +224,32 @@ export function createConnector(init: ConnectorInit): Connector {
     findOurs()
   }
 
+  const dialled = (peer: string) => [...targets.values()].filter((one) => one.peer === peer)
+
+  /**
+   * An outsider that hangs up soon has enough of others: dialled again at once, again and again, it would do nothing but shake
+   * hands. Of our cell nobody is hung up on for that.
+   */
+  const closed = (one: Target) => {
+    if (one.openSinceMs === undefined) return
+    if (clock.now() - one.openSinceMs >= LONGEST_PAUSE_MS) one.failures = 0
+    one.openSinceMs = undefined
+    failed(one)
+  }
+
   const greet = async (peer: string): Promise<void> => {
-    const dialled = () => [...targets.values()].filter((one) => one.peer === peer)
     try {
       await exchange.hello(peer)
-      for (const one of dialled()) one.failures = 0
+      if (isInside(peer)) for (const one of dialled(peer)) one.failures = 0
     } catch (error) {
       log.info({ peer, error: messageOf(error) }, 'introduction failed')
       // What got lost on the way says nothing about the peer.
       const isOfOthers = isProtocolError(error, 'MANIFEST_MISMATCH', 'MANIFEST_INVALID')
-      for (const one of dialled()) {
-        if (isOfOthers) pause(one, REFUSED_PAUSE_MS)
-        else failed(one)
-      }
       await dialer.hangUp(peer).catch(() => undefined)
+      for (const one of dialled(peer)) {
+        closed(one)
+        if (isOfOthers) pause(one, REFUSED_PAUSE_MS)
+      }
       return
     }
     await askForPeers(peer).catch((error: unknown) => {
@@ -256,6 +271,7 @@ export function createConnector(init: ConnectorInit): Connector {
         onClose(peer) {
           exchange.forget(peer)
           directory.lost(peer)
+          dialled(peer).forEach(closed)
         },
         onMoved() {
           for (const peer of exchange.admitted()) {
