@@ -246,6 +246,19 @@ describe('gelu', () => {
       expectClose(y!.subarray(8), [1e4], { relative: 1e-6 }, engine.name)
     }
   })
+
+  it('has its slope at zero, next to it, and far out', async () => {
+    const x = [-1e4, -40, -12, -9, -6, -4, -1e-6, -1e-30, 0, 1e-30, 1e-6, 4, 6, 9, 12, 40, 1e4]
+    const slope = (t: Tensors) => ({ dx: tf.grad((z) => gelu(z))(t['x']!) })
+    const expected = x.map((z) => {
+      const u = Math.tanh(Math.sqrt(2 / Math.PI) * (z + 0.044715 * z ** 3))
+      return 0.5 * (1 + u) + 0.5 * z * (1 - u * u) * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * z * z)
+    })
+    for (const engine of [cpu, onnx]) {
+      const { dx } = await runOnce(engine, { x: floats([x.length], x) }, slope)
+      expectClose(dx!, expected, { absolute: 5e-6 }, engine.name)
+    }
+  })
 })
 
 describe('attention', () => {

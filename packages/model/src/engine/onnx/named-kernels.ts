@@ -16,6 +16,9 @@ import { logSoftmax, type MatMulOptions, matMul, rmsNorm, rotary, silu, split } 
  */
 const NARROW = 16
 
+/** Added to what gelu reads, so that gelu(x) / x is 1/2 at zero, too. To whatever else a layer makes it adds nothing. */
+const OFF_ZERO = 1e-20
+
 /** Lowerings of our own operators (src/ops), fused by hand. Each has a tfjs composition that is its oracle. */
 export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
   'comigs.Gemm': {
@@ -68,20 +71,24 @@ export const NAMED_KERNELS: Readonly<Record<string, Kernel>> = {
 
   'comigs.Gelu': {
     shape: ({ x }) => ({ outputs: [float(x!.shape)] }),
-    lower: (onnx, c) => [onnx.op('FastGelu', [c.name('x')], { contrib: true })],
+    lower: (onnx, c) => {
+      const width = c.value('x').shape.at(-1) ?? 1
+      const off = onnx.floats(`${width} of ${OFF_ZERO}`, [width], new Float32Array(width).fill(OFF_ZERO))
+      return [onnx.op('FastGelu', [c.name('x'), off], { contrib: true })]
+    },
   },
 
   'comigs.GeluGrad': {
     shape: ({ x }) => ({ outputs: [float(x!.shape)] }),
     lower: (onnx, c) => {
-      const x = c.name('x')
+      const [x, y] = [c.name('x'), c.name('y')]
+      // p + y (1 - p) t' with p = y / x is p (1 + (x - y) t'): fewer passes over memory, which is what it costs.
+      const p = onnx.op('Div', [y, onnx.op('Add', [x, onnx.float(OFF_ZERO)])])
       const square = onnx.op('Mul', [x, x])
       const slope = onnx.op('Add', [onnx.op('Mul', [square, onnx.float(3 * GELU_B)]), onnx.float(GELU_A)])
-      const inner = onnx.op('Add', [onnx.op('Mul', [square, onnx.float(GELU_B)]), onnx.float(GELU_A)])
-      const p = onnx.op('Sigmoid', [onnx.op('Mul', [x, inner])])
-      const rest = onnx.op('Sub', [onnx.float(1), p])
-      const bend = onnx.op('Mul', [onnx.op('Mul', [c.name('y'), rest]), slope])
-      return [onnx.op('Mul', [c.name('dy'), onnx.op('Add', [p, bend])])]
+      const bend = onnx.op('Mul', [onnx.op('Sub', [x, y]), slope])
+      const gradient = onnx.op('Mul', [p, onnx.op('Add', [bend, onnx.float(1)])])
+      return [onnx.op('Mul', [c.name('dy'), gradient])]
     },
   },
 
