@@ -11,6 +11,11 @@ const HALF_WAY = 0.5
 /** A loss so many times that without the other is never harm. */
 const HARM = 1.05
 /**
+ * For those who are looked at because another one did harm: a straggler that comes back from ten rounds of others finds all of
+ * them a little harmful, muted five at once and stayed apart (simulator, seed 79).
+ */
+const PLAIN_HARM = 1.15
+/**
  * Peers that learn something else cost each other more than that; were each to drop what the other says, they would go apart
  * for good. So what one may cost is twice what the better quarter of the last ones did (half of them may lie), up to where
  * blunt lies begin: cells that each learn something else for as long as they like cost a fifth (simulated), a sign flip three
@@ -64,10 +69,10 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
   const [ofAverages, ofNeighbours] = [createUsual(HARM), createUsual(MOST_HARM)]
 
   /** Adds a part if `full` times as much does not harm. @returns whether it was added */
-  const tryOut = async (part: Float32Array, full: number, usual: Usual): Promise<boolean> => {
+  const tryOut = async (part: Float32Array, full: number, usual: Usual, never = HARM): Promise<boolean> => {
     const without = await trainer.validationLoss(BATCHES)
     await trainer.addShared(part.map((value) => full * value))
-    const isHarmless = usual.accepts((await trainer.validationLoss(BATCHES)) / without)
+    const isHarmless = usual.accepts((await trainer.validationLoss(BATCHES)) / without, never)
     const kept = isHarmless ? 1 : 0
     if (kept !== full) await trainer.addShared(part.map((value) => (kept - full) * value))
     return isHarmless
@@ -99,7 +104,8 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
         // Farther off than is looked at: it has not changed, and once all others agree its lie is clipped to less than is seen.
         const isFar = peer === returning && clip < 1 / MOST_MAGNIFIED
         const full = Math.max(1, HALF_WAY / weight) * unclipped(clip)
-        if (!isFar && (await tryOut(part, full, ofNeighbours))) break
+        if (!isFar && (await tryOut(part, full, ofNeighbours, harmful.length === 0 ? HARM : PLAIN_HARM)))
+          break
         silent.set(peer, round + MUTED_ROUNDS)
         harmful.push(peer)
       }
@@ -114,21 +120,21 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
 
 /** What those of a kind make of the loss, and what the next may therefore make of it: more than 1 is worse. */
 interface Usual {
-  /** Remembers a cost. @returns whether it may be */
-  accepts(cost: number): boolean
+  /** Remembers a cost. @returns whether it may be: what is below `never` is never harm */
+  accepts(cost: number, never: number): boolean
 }
 
 /** @param atFirst - what may be while too few are known */
 function createUsual(atFirst: number): Usual {
   const costs: number[] = []
-  const allowed = (): number => {
+  const allowed = (never: number): number => {
     if (costs.length < FEW) return atFirst
     const usual = costs.toSorted((a, b) => a - b)[Math.floor(USUAL_QUANTILE * costs.length)]!
-    return Math.min(Math.max(HARM, 1 + USUAL_TIMES * (usual - 1)), MOST_HARM)
+    return Math.min(Math.max(never, 1 + USUAL_TIMES * (usual - 1)), MOST_HARM)
   }
   return {
-    accepts(cost) {
-      const isUsual = cost <= allowed()
+    accepts(cost, never) {
+      const isUsual = cost <= allowed(never)
       // A loss that is no number any more is harm, too.
       costs.push(Number.isNaN(cost) ? Infinity : cost)
       if (costs.length > REMEMBERED) costs.shift()

@@ -67,6 +67,17 @@ describe('the benefit guard', () => {
     expect(guard.muted(3)).toEqual(new Set(['mallory', 'trudy']))
   })
 
+  it.each([
+    ['14 %', 0.529, ['mallory']],
+    ['16 %', 0.566, ['mallory', 'german']],
+  ])('takes another one out with a liar only for plain harm: %s', async (_, step, expected) => {
+    const t = trainer()
+    const guard = createBenefitGuard(t)
+    for (let round = 1; round <= 3; round++) await guard.add(mixture({ bob: [0, 0] }), round)
+    const parts = { mallory: [2, 2], german: [step, 0], bob: [0, 0] }
+    expect(await guard.add(mixture(parts), 4)).toEqual(expected)
+  })
+
   it('looks at a neighbour as if we went half way to it, whatever its weight', async () => {
     // At its weight of a tenth it makes the loss 2 % worse, half way half as much again.
     const t = trainer()
