@@ -79,7 +79,7 @@ export const SUITES = {
     settings: PAPER_SETTINGS,
   },
   gossip: {
-    says: 'a server against a mesh of peers with few bytes, a ring, and no exchange',
+    says: 'a server against a mesh with few bytes, a ring, and no exchange',
     strategies: [
       'comigs-1g1s',
       'gossip-float32',
