@@ -73,8 +73,11 @@ export function mean(vectors: readonly Float32Array[]): Float32Array {
 }
 
 /** Euclidean length. */
-export const norm = (vector: Float32Array): number =>
-  Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
+export function norm(vector: Float32Array): number {
+  let sum = 0
+  for (let k = 0; k < vector.length; k++) sum += vector[k]! ** 2
+  return Math.sqrt(sum)
+}
 
 /** Euclidean distance. */
 export function distance(a: Float32Array, b: Float32Array): number {

@@ -1,4 +1,5 @@
 import type { Manifest } from './manifest.ts'
+import { distance } from './mixing.ts'
 import type { Random } from './wire.ts'
 
 export type Privacy = NonNullable<Manifest['privacy']>
@@ -22,9 +23,7 @@ export function privatised(
   { clip, noise }: Privacy,
   random: Random,
 ): Float32Array {
-  let square = 0
-  for (let k = 0; k < start.length; k++) square += (trained[k]! - start[k]!) ** 2
-  const norm = Math.sqrt(square)
+  const norm = distance(trained, start)
   // An update that is not finite is none: it must not pass through the clip.
   const factor = Number.isFinite(norm) ? Math.min(1, clip / norm) : 0
   const gaussian = normals(random)

@@ -1,7 +1,7 @@
 import { equals } from 'uint8arrays/equals'
 import { describe, expect, it } from 'vitest'
 import { type CodecChoice, codecOf } from '../src/codec/codec.ts'
-import { distance, mean } from '../src/mixing.ts'
+import { distance, mean, norm } from '../src/mixing.ts'
 import { Announcement } from '../src/pb/messages.ts'
 import { copyBytes, sha256 } from './support/federation.ts'
 import { roundTogether, type Trainee } from './support/lockstep.ts'
@@ -20,8 +20,6 @@ async function swarm(
   const peers = await startPeers(world, ids(count))
   return { world, trainees: peers.map((peer) => ({ peer, x: world.initial.slice() })) }
 }
-
-const norm = (vector: Float32Array) => distance(vector, new Float32Array(vector.length))
 
 /** Gradient steps on |x - target|² / 2. */
 const towards = (targets: readonly Float32Array[], rate: number) => (x: Float32Array, index: number) => {

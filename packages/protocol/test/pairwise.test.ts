@@ -3,7 +3,7 @@ import { type Averaged, type Averaging, AVERAGE_PROTOCOL, createAveraging } from
 import { CODECS, type CodecName } from '../src/codec/codec.ts'
 import type { RefusalReason } from '../src/gossip.ts'
 import { LIMITS } from '../src/limits.ts'
-import { distance } from '../src/mixing.ts'
+import { distance, norm } from '../src/mixing.ts'
 import { AverageDone, AverageHeader, Status } from '../src/pb/messages.ts'
 import type { Wire, WireStream } from '../src/wire.ts'
 import { sha256 } from './support/federation.ts'
@@ -223,7 +223,6 @@ describe('pairwise averaging', () => {
 })
 
 describe('robust averaging', () => {
-  const norm = (vector: Float32Array) => Math.hypot(...vector)
   const far = (factor: number) => INITIAL.map((value, k) => value + factor * (x(9)[k]! - value))
 
   /** Alice, who asks mallory after some rounds with honest others. */
