@@ -58,8 +58,7 @@ export function estimateMemory(base: Pick<BaseModel, 'config' | 'bits'>, plan: M
   )
   const step = expertStep({ model, mixture, layout, batch, context, balance: 0 })
   const inputs = Object.fromEntries([...baseInputs, ...trained].filter(([name]) => step.reads.includes(name)))
-  const all = { ...step.inputs, ...inputs }
-  const recorded = record(step.name, all, (tensors) => step.build(tensors))
+  const recorded = record(step.name, { ...step.inputs, ...inputs }, (tensors) => step.build(tensors))
   const graph = simplify(recorded, isLargeStep(recorded))
   const parts = {
     base: baseInputs.reduce((sum, [, spec]) => sum + storedBytes(spec), 0),

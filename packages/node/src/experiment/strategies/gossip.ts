@@ -4,11 +4,20 @@ import type { Merge } from '../merge.ts'
 import type { Strategy } from '../strategy.ts'
 import { comigs1G1S } from './comigs.ts'
 
-/** Whom a user hears; all hear as many. */
-type Topology = (user: number, users: number) => readonly number[]
+interface Topology {
+  readonly name: string
+  /** Whom a user hears; all hear as many. */
+  hears(user: number, users: number): readonly number[]
+}
 
-const mesh: Topology = (user, users) => Array.from({ length: users }, (_, i) => i).filter((i) => i !== user)
-const ring: Topology = (user, users) => [...new Set([(user + users - 1) % users, (user + 1) % users])]
+const mesh: Topology = {
+  name: 'full mesh',
+  hears: (user, users) => Array.from({ length: users }, (_, i) => i).filter((i) => i !== user),
+}
+const ring: Topology = {
+  name: 'ring',
+  hears: (user, users) => [...new Set([(user + users - 1) % users, (user + 1) % users])],
+}
 
 /**
  * What peers do, everything arriving: each says how it differs from its public copy, in few bytes, and
@@ -31,7 +40,7 @@ const exchange =
       return y.map((value, k) => value + delta[k]!)
     })
     const mixed = vectors.map((x, user) => {
-      const heard = topology(user, vectors.length)
+      const heard = topology.hears(user, vectors.length)
       const weight = edgeWeight(heard.length, heard.length)
       const neighbours = heard.map((other) => ({ copy: copies[other]!, weight }))
       const increment = mixingIncrement(copies[user]!, neighbours, safeGamma(choice))
@@ -43,7 +52,7 @@ const exchange =
 const gossip = (name: string, says: string, choice: CodecChoice, topology = mesh): Strategy => ({
   ...comigs1G1S,
   name: `gossip-${name}`,
-  says: `comigs-1g1s over a ${topology === mesh ? 'full mesh' : 'ring'}, deltas in ${says}`,
+  says: `comigs-1g1s over a ${topology.name}, deltas in ${says}`,
   merge: exchange(choice, topology),
 })
 

@@ -33,8 +33,9 @@ const widestOf = ({ vectors }: SharedVectors): number => {
 /** The first directions of a vector of the largest rank, as many as each user has. */
 function cut(whole: Float32Array, input: SharedVectors): Float32Array[] {
   const parts = input.vectors.map(({ length }) => new Float32Array(length))
+  const widest = widestOf(input)
   for (const users of factors(input.layouts)) {
-    const from = { vector: whole, at: users[widestOf(input)]! }
+    const from = { vector: whole, at: users[widest]! }
     users.forEach((at, user) => {
       addDirections({ vector: parts[user]!, at }, from, 1)
     })
