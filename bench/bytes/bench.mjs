@@ -19,7 +19,7 @@ const { values: flags } = parseArgs({
     json: { type: 'boolean', default: false },
     peers: { type: 'string', default: '8' },
     rounds: { type: 'string', default: '24' },
-    seeds: { type: 'string', default: '1' },
+    seeds: { type: 'string', default: '42' },
     only: { type: 'string' },
   },
 })
@@ -29,13 +29,15 @@ if (unknown !== undefined) {
   console.error(`--only ${unknown}: expected some of ${Object.keys(ARMS).join(', ')}`)
   process.exit(2)
 }
-const seeds = Array.from({ length: Number(flags.seeds) }, (_, i) => 42 + i)
+const seeds = flags.seeds.split(',').map(Number)
 
 const runs = []
 for (const seed of seeds) {
   for (const arm of wanted) {
     console.error(`seed ${seed}, ${arm} ...`)
-    runs.push({ arm, seed, ...(await run(arm, seed)) })
+    const result = await run(arm, seed)
+    console.error(JSON.stringify(result))
+    runs.push({ arm, seed, ...result })
   }
 }
 if (flags.json)
