@@ -11,9 +11,10 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
  * Real peers over TCP on this machine, each a process with its own language: `comigs-peer swarm`.
  * @param flags - of the command, by name
  * @param onEvent - gets each peer's events in order, and is waited for
+ * @param env - more of it for all of their processes
  * @returns its result
  */
-export async function runSwarm(flags, onEvent) {
+export async function runSwarm(flags, onEvent, env = {}) {
   const state = mkdtempSync(join(tmpdir(), 'comigs-bench-'))
   const all = { '--data-set': join(ROOT, 'data/multilingual-cc0'), '--state': state, ...flags }
   const child = spawn(
@@ -22,9 +23,9 @@ export async function runSwarm(flags, onEvent) {
       join(ROOT, 'packages/node/dist/cli/main.js'),
       'swarm',
       '--json',
-      ...Object.entries(all).flat().map(String),
+      ...Object.entries(all).flatMap(([flag, value]) => (value === true ? [flag] : [flag, String(value)])),
     ],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
+    { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...env } },
   )
   const ended = new Promise((resolve) => child.on('close', resolve))
   let result

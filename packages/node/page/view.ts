@@ -186,7 +186,7 @@ function drawTiles(peer: PeerView): void {
   const isTested = status.test !== undefined
   const perplexity = perplexityOf(peer)
   const base = (isTested ? status.baseTest : status.baseValid)?.perplexity
-  const tiles: readonly (readonly [name: string, value: string, note: string])[] = [
+  const tiles: (readonly [name: string, value: string, note: string])[] = [
     [
       'Round',
       maybe(last?.round, count),
@@ -211,11 +211,12 @@ function drawTiles(peer: PeerView): void {
     ],
     ['Own text', maybe(status.tokens?.train, count), 'tokens to learn from'],
     ['Cell', maybe(last?.cellDepth, cellOf), maybe(last?.cellDepth, cellNote)],
-    ['Privacy', maybe(last?.epsilon, (epsilon) => `ε ${number(epsilon)}`), 'spent so far, at δ 1e-5'],
   ]
+  if (last?.epsilon !== undefined)
+    tiles.push(['Privacy', `ε ${number(last.epsilon)}`, 'spent so far, at δ 1e-5'])
   const list = byId('tiles')
-  if (list.childElementCount === 0)
-    list.append(...tiles.map(() => element('div', {}, element('dt'), element('dd'), element('dd'))))
+  if (list.childElementCount !== tiles.length)
+    list.replaceChildren(...tiles.map(() => element('div', {}, element('dt'), element('dd'), element('dd'))))
   tiles.forEach(([name, value, note], index) => {
     const parts = list.children[index]!.children as HTMLCollectionOf<HTMLElement>
     setText(parts[0]!, name)
@@ -225,9 +226,9 @@ function drawTiles(peer: PeerView): void {
 }
 
 /** A swarm that grows halves again and again; depth 3 is one cell of eight. */
-const cellOf = (depth: number): string => (depth === 0 ? 'whole swarm' : `1 of ${count(2 ** depth)}`)
+const cellOf = (depth: number): string => `1 of ${count(2 ** depth)}`
 const cellNote = (depth: number): string =>
-  depth === 0 ? 'followed directly' : `halved ${depth === 1 ? 'once' : `${count(depth)} times`}`
+  depth === 0 ? 'the whole swarm' : `halved ${depth === 1 ? 'once' : `${count(depth)} times`}`
 
 function comparison(perplexity: number, base: number): string {
   const share = percent(Math.abs(1 - perplexity / base))
