@@ -65,6 +65,21 @@ export default tseslint.config(
     rules: forbidden('@comigs/node*', '@comigs/model*', '@tensorflow/*', 'onnxruntime*'),
   },
   {
+    // The main thread of a peer computes nothing: tfjs alone would be 20 MB of it. These are imported by what computes.
+    files: ['packages/node/src/**'],
+    ignores: [
+      'packages/node/src/experiment/{data,experiment,federation,run-file}.ts',
+      'packages/node/src/take-away.ts',
+      'packages/node/src/training/training-host.ts',
+    ],
+    rules: {
+      '@typescript-eslint/no-restricted-imports': [
+        'error',
+        { paths: [{ name: '@comigs/model', allowTypeImports: true, message: 'Take @comigs/model/light.' }] },
+      ],
+    },
+  },
+  {
     // Time, randomness and the environment come in from outside.
     files: ['packages/model/src/**', 'packages/protocol/src/**'],
     rules: {

@@ -6,7 +6,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { NodeError } from './errors.ts'
-import { fetchBase, type HubOptions, isHubId } from './hub.ts'
+import type { HubOptions } from './hub.ts'
 
 /** Base models that come with this package. */
 const SHIPPED = fileURLToPath(new URL('../models/', import.meta.url))
@@ -21,7 +21,10 @@ export async function resolveBase(
   given: string | undefined,
   onProgress: HubOptions['onProgress'],
 ): Promise<string | undefined> {
-  if (given === undefined || existsSync(given) || !isHubId(given)) return given
+  if (given === undefined || existsSync(given)) return given
+  // The hub's library takes 8 MB, which most peers never need.
+  const { fetchBase, isHubId } = await import('./hub.ts')
+  if (!isHubId(given)) return given
   const { HF_ENDPOINT, HF_TOKEN, XDG_CACHE_HOME } = process.env
   return fetchBase(given, {
     url: (HF_ENDPOINT ?? 'https://huggingface.co').replace(/\/+$/, ''),

@@ -19,6 +19,9 @@ const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url.replace('/s
 /** After so long a peer that was asked to stop is killed. */
 const STOP_TIMEOUT_MS = 10_000
 
+/** glibc gives each thread a heap of its own, and each keeps what it once needed; it reads this when a process starts. */
+const ONE_ARENA = { MALLOC_ARENA_MAX: '1' }
+
 /** Starts a peer as a process of its own. All that we ever learn from it is what it prints. */
 export function startChildPeer(
   name: string,
@@ -27,6 +30,7 @@ export function startChildPeer(
 ): ChildPeer {
   const child = spawn(process.execPath, [MAIN, '--json', '--name', name, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...ONE_ARENA, ...process.env },
   })
   const seen = new Map<string, PeerEvent>()
   const waiting = new Map<string, { resolve(event: PeerEvent): void; reject(error: Error): void }[]>()

@@ -15,6 +15,9 @@ export interface TrainingWorker {
   stop(): Promise<void>
 }
 
+/** Of the young generation, which would grow to 32 MB while the worker starts, and stay so. Most arrays lie outside. */
+const YOUNG_MB = 6
+
 let carried = false
 
 /** Starts the thread that does all the computing. */
@@ -24,7 +27,10 @@ export function startTrainingWorker(): TrainingWorker {
   // Tests run from source; the compiled worker lies beside this file's compiled form in both cases, and wants none of the
   // module resolution that a test runner asked Node for.
   const compiled = new URL('./worker.js', import.meta.url.replace('/src/training/', '/dist/training/'))
-  const worker = new Worker(compiled, { execArgv: [] })
+  const worker = new Worker(compiled, {
+    execArgv: [],
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
+  })
   let stopping = false
   const died = new Promise<never>((_, reject) => {
     const report = (reason: string) => {

@@ -1,4 +1,4 @@
-import { loraScale } from '@comigs/model'
+import { loraScale } from '@comigs/model/light'
 import { Matrix, QrDecomposition, SingularValueDecomposition } from 'ml-matrix'
 import { PAPER } from '../../paper.ts'
 import { factors, fullRank, matrixOf } from '../factors.ts'

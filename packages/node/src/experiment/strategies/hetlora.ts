@@ -1,4 +1,4 @@
-import { loraScale } from '@comigs/model'
+import { loraScale } from '@comigs/model/light'
 import { type Factors, factors, fullRank, matrixOf } from '../factors.ts'
 import type { Merge, SharedVectors } from '../merge.ts'
 import { everything, single, type Strategy } from '../strategy.ts'
