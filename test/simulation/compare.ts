@@ -10,7 +10,10 @@ const say = (isWithin: boolean, text: string) => {
 }
 const percent = (ratio: number) => `${(100 * ratio).toFixed(2)} %`
 
-/** 30 % of the peers killed every five rounds cost at most 2 % of the final loss; alone it would be much worse. */
+/**
+ * 30 % of the peers killed every five rounds of 20, never the first, cost at most 2 % of the final loss; alone it would be much
+ * worse. Final is after 20 calm rounds, with learning on, ever less, in the first ten: there is time to catch up.
+ */
 const CHURN = 0.3
 const MOST_CHURN_COSTS = 0.02
 for (const seed of [1, 2, 3]) {

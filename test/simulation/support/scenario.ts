@@ -20,11 +20,11 @@ export interface Scenario {
   readonly strangers: number
   readonly robust: boolean
   readonly attack: { readonly kind: Attack; readonly peers: number } | undefined
-  /** Share of peers killed every five rounds; half of them come back without what they had on disk. */
+  /** Share of peers killed every five faulty rounds, never the first; half of them come back without what they had on disk. */
   readonly churn: number
   /** In rounds. */
   readonly partition: { readonly from: number; readonly to: number } | undefined
-  /** Rounds with faults, and the rounds after them. */
+  /** Rounds with faults, and the rounds after them, at whose end loss and consensus are judged. */
   readonly faulty: number
   readonly calm: number
 }

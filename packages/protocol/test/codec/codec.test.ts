@@ -221,6 +221,17 @@ describe('int4', () => {
   })
 })
 
+describe('what no encoder makes', () => {
+  it.each([
+    ['int8', 'a level below -127', Uint8Array.of(0, 0, 0, 0x40, 0x81, 0x80)],
+    ['int8', 'a negative scale', Uint8Array.of(0, 0, 0, 0xc0, 1, 1)],
+    ['int4', 'a level below -7', Uint8Array.of(0, 0, 0, 0x40, 0x89)],
+    ['int4', 'a negative scale', Uint8Array.of(0, 0, 0, 0xc0, 0x11)],
+  ] as const)('is refused: %s with %s', (name, _, bytes) => {
+    expect(thrown(() => CODECS[name].decode(bytes, 2)).code).toBe('PAYLOAD_MALFORMED')
+  })
+})
+
 describe('requireFinite', () => {
   it.each([NaN, Infinity, -Infinity])('names the first element that is %d', (bad) => {
     const values = Float32Array.of(1, 2, bad, bad)
