@@ -8,8 +8,11 @@ export interface GuardedTrainer {
 
 /** Half way to a neighbour, that is what is looked at: a lie does less harm than can be seen at its own weight, every round. */
 const HALF_WAY = 0.5
-/** A loss so many times that without the other is never harm: real peers of other languages cost each other up to 10 %. */
-const HARM = 1.1
+/**
+ * A loss so many times that without the other is never harm. Real peers of other languages cost each other up to 6 %, but for a
+ * bad round; a liar that takes back half of what was learnt costs 8 (simulated).
+ */
+const HARM = 1.07
 /**
  * Peers that learn something else cost each other more than that; were each to drop what the other says, they would go apart
  * for good. So what one may cost is twice what the better quarter of the others does (half of them may lie).
