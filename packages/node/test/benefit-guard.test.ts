@@ -8,7 +8,7 @@ type Parts = Readonly<Record<string, readonly number[]>>
 function mixture(
   parts: Parts,
   muted: ReadonlySet<string> = new Set(),
-  { clip = 1, weight = 1, ages = {} as Readonly<Record<string, number>> } = {},
+  { clip = 1, weight = 1, ages = {} }: { clip?: number; weight?: number; ages?: Record<string, number> } = {},
 ): MixReport {
   const heard = Object.entries(parts).filter(([peer]) => !muted.has(peer))
   const sum = (of: readonly (readonly number[])[]) =>
