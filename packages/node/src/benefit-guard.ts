@@ -8,30 +8,34 @@ export interface GuardedTrainer {
 
 /** Half way to a neighbour, that is what is looked at: a lie does less harm than can be seen at its own weight, every round. */
 const HALF_WAY = 0.5
-/** A loss so many times that without the other is never harm. */
-const HARM = 1.05
 /**
- * For those who are looked at because another one did harm: a straggler that comes back from ten rounds of others finds all of
- * them a little harmful, muted five at once and stayed apart (simulator, seed 79).
+ * A loss so many times that without the other is never harm. Real peers of other languages cost each other up to 6 %, but for a
+ * bad round; a liar that takes back half of what was learnt costs 8 (simulated).
  */
-const PLAIN_HARM = 1.15
+const HARM = 1.07
 /**
  * Peers that learn something else cost each other more than that; were each to drop what the other says, they would go apart
- * for good. So what one may cost is twice what the better quarter of the last ones did (half of them may lie), up to where
- * blunt lies begin: cells that each learn something else for as long as they like cost a fifth (simulated), a sign flip three
- * quarters.
+ * for good. So what one may cost is twice what the better quarter of the others does (half of them may lie).
  */
 const USUAL_TIMES = 2
 const USUAL_QUANTILE = 0.25
-const MOST_HARM = 1.25
-/** Looks that make the usual one, and how few are too few. */
+/** Others that make the usual one, and how few are too few. */
 const REMEMBERED = 16
 const FEW = 3
+/** What a neighbour may cost while too few are known: an honest one whose text is unlike ours costs a quarter (simulated). */
+const HARM_AT_FIRST = 1.25
 /**
- * A muted neighbour gets another chance after so many rounds: it may have been a bad phase. One at a time, and looked at
- * before it counts, for those who lied together were muted together, and would all be back at once.
+ * A harmful neighbour is left out for this round only; found harmful again for four, then for sixteen. Each time that it does
+ * no harm halves the next sentence. One in three looks at an honest one may therefore fail, and who lies one round in three
+ * is out for good. (Twenty rounds at once divided honest swarms: who was muted went apart, and looked the more like a liar.)
  */
-const MUTED_ROUNDS = 20
+const LONGER = 4
+const LONGEST_ROUNDS = 16
+/**
+ * A copy that has not moved for longer than this fades by itself, and is not looked at: it would be judged for its age (a
+ * partition of twelve rounds made honest peers mute each other; simulator, seed 143).
+ */
+const FRESH_ROUNDS = 1
 /**
  * What was clipped is looked at as it was before, up to so many times as large: shortened, a lie does less harm than can be
  * seen, and does it every round. Not more, for x must come back from it in float32.
@@ -57,22 +61,36 @@ export interface BenefitGuard {
   addAveraged(averaged: Averaged): Promise<void>
 }
 
-export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
-  /** The first round in which a neighbour may be heard again. */
-  const silent = new Map<string, number>()
-  /** Who of these gets its chance in this round. */
-  let returning: string | undefined
-  /** The round in which a neighbour was last looked at. */
-  const tried = new Map<string, number>()
+/** What is remembered of a neighbour. */
+interface Standing {
+  /** The round in which it was last looked at. */
+  readonly triedAt: number
+  /** For how many rounds it was left out the last time, halved for each time that it has done no harm since. */
+  readonly sentence: number
+  /** While it is muted: the first round in which it may be heard again. */
+  readonly mutedUntil: number | undefined
+}
 
-  // An average that is dropped is lost, and no more; a neighbour is muted for long.
-  const [ofAverages, ofNeighbours] = [createUsual(HARM), createUsual(MOST_HARM)]
+const UNKNOWN: Standing = { triedAt: 0, sentence: 0, mutedUntil: undefined }
+
+export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
+  const standings = new Map<string, Standing>()
+  /**
+   * The muted one that gets its chance in this round. One at a time, and looked at before it counts, for those who lied
+   * together were muted together, and would all be back at once.
+   */
+  let returning: string | undefined
+
+  // An average that is dropped is lost, and no more; a neighbour may be muted for long.
+  const [ofAverages, ofNeighbours] = [createUsual(HARM), createUsual(HARM_AT_FIRST)]
+
+  const takeBack = (part: Float32Array) => trainer.addShared(part.map((value) => -value))
 
   /** Adds a part if `full` times as much does not harm. @returns whether it was added */
-  const tryOut = async (part: Float32Array, full: number, usual: Usual, never = HARM): Promise<boolean> => {
+  const tryOut = async (peer: string, part: Float32Array, full: number, usual: Usual): Promise<boolean> => {
     const without = await trainer.validationLoss(BATCHES)
     await trainer.addShared(part.map((value) => full * value))
-    const isHarmless = usual.accepts((await trainer.validationLoss(BATCHES)) / without, never)
+    const isHarmless = usual.accepts(peer, (await trainer.validationLoss(BATCHES)) / without)
     const kept = isHarmless ? 1 : 0
     if (kept !== full) await trainer.addShared(part.map((value) => (kept - full) * value))
     return isHarmless
@@ -80,64 +98,72 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
 
   return {
     muted(round) {
-      returning = [...silent].find(([, until]) => until <= round)?.[0]
-      return new Set([...silent.keys()].filter((peer) => peer !== returning))
+      const out = [...standings].flatMap(([peer, { mutedUntil }]) =>
+        mutedUntil === undefined ? [] : [{ peer, mutedUntil }],
+      )
+      const [first] = out.toSorted((a, b) => a.mutedUntil - b.mutedUntil)
+      returning = first !== undefined && first.mutedUntil <= round ? first.peer : undefined
+      return new Set(out.flatMap(({ peer }) => (peer === returning ? [] : [peer])))
     },
 
     async add(mixture, round) {
-      const isBack = mixture.mixedWith.some(({ peer }) => peer === returning)
-      if (returning !== undefined) {
-        const until = silent.get(returning)!
-        silent.delete(returning)
-        if (!isBack) silent.set(returning, until) // behind the others, who may be here
-      }
-      for (const peer of tried.keys()) if (!isHere(mixture, peer)) tried.delete(peer)
+      for (const peer of standings.keys()) if (!isHere(mixture, peer)) standings.delete(peer)
+      const standing = (peer: string) => standings.get(peer) ?? UNKNOWN
       await trainer.addShared(mixture.increment)
+      let visible = mixture.mixedWith.filter(({ ageRounds }) => ageRounds <= FRESH_ROUNDS)
+      // Farther off than is looked at: it has not changed, and once all others agree its lie is clipped to less than is seen.
+      visible = visible.filter(({ peer, clip }) => peer !== returning || clip >= 1 / MOST_MAGNIFIED)
+      const isSeen = visible.some(({ peer }) => peer === returning)
+      if (returning !== undefined && standings.has(returning) && !isSeen) {
+        await takeBack(mixture.contribution(returning))
+        standings.set(returning, { ...standing(returning), mutedUntil: round + 1 }) // behind the others, who may be here
+      }
       const harmful: string[] = []
-      const turn = (peer: string) => (peer === returning ? -2 : (tried.get(peer) ?? -1))
-      for (const { peer, weight, clip } of mixture.mixedWith.toSorted(
-        (a, b) => turn(a.peer) - turn(b.peer),
-      )) {
-        tried.set(peer, round)
+      const turn = (peer: string) => (peer === returning ? -1 : standing(peer).triedAt)
+      for (const { peer, weight, clip } of visible.toSorted((a, b) => turn(a.peer) - turn(b.peer))) {
         const part = mixture.contribution(peer)
-        await trainer.addShared(part.map((value) => -value))
-        // Farther off than is looked at: it has not changed, and once all others agree its lie is clipped to less than is seen.
-        const isFar = peer === returning && clip < 1 / MOST_MAGNIFIED
+        await takeBack(part)
         const full = Math.max(1, HALF_WAY / weight) * unclipped(clip)
-        if (!isFar && (await tryOut(part, full, ofNeighbours, harmful.length === 0 ? HARM : PLAIN_HARM)))
+        const { sentence } = standing(peer)
+        if (await tryOut(peer, part, full, ofNeighbours)) {
+          standings.set(peer, { triedAt: round, sentence: sentence / 2, mutedUntil: undefined })
           break
-        silent.set(peer, round + MUTED_ROUNDS)
+        }
+        const longer = Math.min(Math.max(1, LONGER * sentence), LONGEST_ROUNDS)
+        standings.set(peer, { triedAt: round, sentence: longer, mutedUntil: round + longer })
         harmful.push(peer)
       }
       return harmful
     },
 
-    async addAveraged({ increment, clip }) {
-      await tryOut(increment, unclipped(clip), ofAverages)
+    async addAveraged({ peer, increment, clip }) {
+      await tryOut(peer, increment, unclipped(clip), ofAverages)
     },
   }
 }
 
-/** What those of a kind make of the loss, and what the next may therefore make of it: more than 1 is worse. */
+/** What others of a kind make of the loss, and what one of them may therefore make of it: more than 1 is worse. */
 interface Usual {
-  /** Remembers a cost. @returns whether it may be: what is below `never` is never harm */
-  accepts(cost: number, never: number): boolean
+  /** Remembers what a peer costs now. @returns whether it may */
+  accepts(peer: string, cost: number): boolean
 }
 
 /** @param atFirst - what may be while too few are known */
 function createUsual(atFirst: number): Usual {
-  const costs: number[] = []
-  const allowed = (never: number): number => {
-    if (costs.length < FEW) return atFirst
-    const usual = costs.toSorted((a, b) => a - b)[Math.floor(USUAL_QUANTILE * costs.length)]!
-    return Math.min(Math.max(never, 1 + USUAL_TIMES * (usual - 1)), MOST_HARM)
+  /** The last cost of each, the newest at the end. */
+  const costs = new Map<string, number>()
+  const allowed = (): number => {
+    if (costs.size < FEW) return atFirst
+    const usual = [...costs.values()].toSorted((a, b) => a - b)[Math.floor(USUAL_QUANTILE * costs.size)]!
+    return Math.max(HARM, 1 + USUAL_TIMES * (usual - 1))
   }
   return {
-    accepts(cost, never) {
-      const isUsual = cost <= allowed(never)
+    accepts(peer, cost) {
+      const isUsual = Number.isFinite(cost) && cost <= allowed()
+      costs.delete(peer)
       // A loss that is no number any more is harm, too.
-      costs.push(Number.isNaN(cost) ? Infinity : cost)
-      if (costs.length > REMEMBERED) costs.shift()
+      costs.set(peer, Number.isNaN(cost) ? Infinity : cost)
+      if (costs.size > REMEMBERED) costs.delete(costs.keys().next().value!)
       return isUsual
     },
   }
