@@ -164,6 +164,8 @@ describe.each<CodecName>(['float32', 'float16', 'int8', 'int4'])(
           announce: [],
           crowded: true,
           relay: false,
+          mdns: false,
+          localSteps: undefined,
           http: { host: '127.0.0.1', port: 0 },
         },
         ...{ httpNames: [], httpToken: undefined },

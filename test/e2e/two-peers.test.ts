@@ -2,15 +2,16 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { peerArguments, PeerProcess } from './support/peer-process.ts'
+import { hasMulticast } from '../../packages/node/test/support/multicast.ts'
+import { peerArguments, PeerProcess, runCli } from './support/peer-process.ts'
 import { writeTinyBase } from './support/tiny-base.ts'
 
 describe('two peers in processes of their own, over TCP', () => {
   let folder: string
   let base: string
   const started: PeerProcess[] = []
-  const start = (language: string, extra: readonly string[] = []) => {
-    const peer = new PeerProcess(peerArguments(language, base, join(folder, language), extra))
+  const start = (language: string, extra: readonly string[] = [], state = language) => {
+    const peer = new PeerProcess(peerArguments(language, base, join(folder, state), extra))
     started.push(peer)
     return peer
   }
@@ -82,6 +83,35 @@ describe('two peers in processes of their own, over TCP', () => {
     // Asked to stop, a peer stops in an orderly way.
     expect(await again.kill('SIGTERM')).toBe(0)
     expect(await seedAgain.kill('SIGTERM')).toBe(0)
+  })
+
+  it('find each other in the local network, and by what a peer remembers when its bootstrap peer is gone', async ({
+    skip,
+  }) => {
+    skip(!(await hasMulticast()), 'no multicast on this machine')
+    const first = start('fr', ['--mdns'], 'first')
+    const { federation } = await first.waitFor('federation')
+    await first.waitFor('round')
+    const second = start('de', ['--mdns', '--federation', federation.slice(0, 16)], 'second')
+    await second.waitFor('joined')
+    await second.waitFor('round', ({ mixedWith }) => mixedWith === 1)
+
+    const { addresses } = await first.waitFor('listening')
+    const third = start('it', ['--bootstrap', addresses[0]!], 'third')
+    await third.waitFor('round', ({ mixedWith }) => mixedWith === 2)
+    const { round } = third.all('round').at(-1)!
+    await third.waitFor('round', (event) => event.round > round)
+    await Promise.all([third.kill('SIGKILL'), first.kill('SIGKILL')])
+    const secondId = (await second.waitFor('listening')).peerId
+    const again = start('it', [], 'third')
+    const mixed = await again.waitFor('round', ({ mixedWith }) => mixedWith === 1)
+    expect(mixed.neighbours.find(({ weight }) => weight !== undefined)!.peer).toBe(secondId)
+  })
+
+  it('says so when there is nobody of the federation', async () => {
+    const args = peerArguments('fr', base, join(folder, 'nobody'), ['--federation', 'ab'.repeat(32)])
+    const nowhere = await runCli(args)
+    expect([nowhere.code, nowhere.stderr]).toEqual([2, expect.stringContaining('--bootstrap')])
   })
 })
 

@@ -13,8 +13,9 @@ const STORM: Partial<Scenario> = {
   loss: 0.2,
   duplication: 0.2,
   broken: 0.05,
+  unequal: true,
   clockSkewMs: 3_600_000,
-  strangers: 1,
+  strangers: 2,
   churn: 0.3,
   partition: { from: 3, to: 7 },
   faulty: 12,
@@ -25,9 +26,11 @@ describe('a simulated swarm', () => {
   it(
     'comes through loss, duplication, broken streams, churn, a partition and strangers',
     async () => {
-      const { violations, consensus } = await runScenario(quiet(11, STORM))
+      const { violations, consensus, refusedFor } = await runScenario(quiet(11, STORM))
       expect(violations).toEqual([])
       expect(consensus).toBeLessThan(0.01)
+      // A stranger of this version, and one of a later.
+      expect(refusedFor).toEqual(['comigs', 'localSteps'])
     },
     TIMEOUT_MS,
   )
@@ -78,6 +81,7 @@ describe('a simulated swarm', () => {
     ] as const)
       expect(drawn.filter((scenario) => scenario[trouble] > 0).length, trouble).toBeGreaterThan(20)
     expect(drawn.filter(({ partition }) => partition !== undefined).length).toBeGreaterThan(50)
+    expect(drawn.filter(({ unequal }) => unequal).length).toBeGreaterThan(30)
     expect(drawn.filter(({ realKeys }) => realKeys).length).toBeGreaterThan(10)
     const defended = drawn.filter(({ robust }) => robust).length
     expect(Math.abs(defended - drawn.length / 2)).toBeLessThan(drawn.length / 10)

@@ -81,10 +81,11 @@ async function createVillage() {
       trainer: plainTrainer(world, x),
       gossip: peer.gossip,
       // One cell.
-      averaging: { offer: () => undefined, take: () => [] },
+      averaging: { offer: () => undefined, take: () => [], whyNot: () => 'alone' },
       clock: world.clock,
       manifest: world.manifest,
       strategy: 'comigs',
+      localSteps: world.manifest.localSteps,
       from: resident.round,
       to: Infinity,
       evaluateEvery: 1000,

@@ -7,6 +7,7 @@ export type NodeErrorDetail =
       readonly stage: string
       readonly reason: string
     }
+  | { readonly code: 'NOBODY_NEARBY'; readonly federation: string; readonly seconds: number }
   | {
       readonly code: 'BASE_MISSING'
       readonly name: string
@@ -58,6 +59,8 @@ function render(d: NodeErrorDetail): string {
       return `"${d.address}" is not an address: ${d.reason}; expected something like /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo...`
     case 'BOOTSTRAP_FAILED':
       return `the bootstrap peer ${d.address} cannot be reached: the ${d.stage} failed (${d.reason})`
+    case 'NOBODY_NEARBY':
+      return `nobody of the federation ${d.federation} answered in the local network within ${d.seconds} s; start a peer of it there with --mdns, or give the address of one with --bootstrap`
     case 'BASE_MISSING':
       return `the federation's base model "${d.name}" (weights ${d.weights.slice(0, 12)}) is not on this machine; give its folder with --base. Looked in: ${d.looked.join(', ')}`
     case 'BASE_MISMATCH':
@@ -139,6 +142,7 @@ const EXIT_OF: Readonly<Record<string, number>> = {
   ARCHITECTURE_UNSUPPORTED: EXIT.base,
   SHAPE_MISMATCH: EXIT.base,
   BOOTSTRAP_FAILED: EXIT.network,
+  NOBODY_NEARBY: EXIT.network,
   PORT_IN_USE: EXIT.network,
   PEER_UNREACHABLE: EXIT.network,
   PEER_TIMEOUT: EXIT.network,

@@ -1,5 +1,5 @@
 import type { EngineName, Evaluation, SplitName } from '@comigs/model'
-import type { LeftOutReason } from '@comigs/protocol'
+import type { LeftOutReason, NotAveraged } from '@comigs/protocol'
 import type { Strategy } from './round.ts'
 
 export interface RoundEvent {
@@ -13,6 +13,11 @@ export interface RoundEvent {
   readonly mixedWith: number
   /** How many of them were clipped. */
   readonly clipped: number
+  /** How many were not mixed with, by reason. */
+  readonly leftOut: Readonly<Partial<Record<LeftOutReason, number>>>
+  /** Peers of other cells that x was averaged with, or why with nobody. */
+  readonly averagedWith: number
+  readonly notAveraged: NotAveraged | undefined
   /** Peers that the benefit guard keeps out. */
   readonly muted: readonly string[]
   readonly neighbours: readonly {

@@ -59,6 +59,7 @@ export function createMetrics() {
       'Neighbours that the benefit guard took out of a mixture and muted',
     ),
     averagings: counter('comigs_averagings_total', 'Exchanges of x with a peer of another cell'),
+    notAveraged: counter('comigs_rounds_not_averaged_total', 'Rounds without one, by reason', ['reason']),
     cellDepth: gauge(
       'comigs_cell_depth',
       'Times that the swarm was halved to get our cell; 0: all are in one',
@@ -70,6 +71,11 @@ export function createMetrics() {
       'Differential privacy spent so far, at delta 1e-5; 0 where the federation asks for none',
     ),
     connectedPeers: gauge('comigs_connected_peers', 'Peers with an open connection'),
+    underWay: gauge(
+      'comigs_under_way',
+      "Authors' news being fetched, large answers being sent, places being dialled, now or later",
+      ['what'],
+    ),
     bytes: counter(
       'comigs_traffic_bytes_total',
       'Protocol bytes by kind and direction, without transport overhead',

@@ -29,13 +29,14 @@ import { readAdmission } from './host/admission.ts'
 import { createDialer } from './host/dialer.ts'
 import { createHost, type Host } from './host/host.ts'
 import { fetchManifest, type Knocker } from './host/knock.ts'
+import { createNearby, findNearby } from './host/nearby.ts'
 import { startHttp } from './http/server.ts'
 import { checkMemory } from './memory.ts'
 import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, readManifest, requireFit } from './new-manifest.ts'
 import { PAPER } from './paper.ts'
-import { clippedIn, recordRound } from './record-round.ts'
+import { clippedIn, leftOutIn, recordRound } from './record-round.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
 import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
@@ -50,6 +51,8 @@ export interface PeerConfig {
   readonly state: string
   readonly data: DataSource
   readonly bootstrap: readonly string[]
+  /** Whether to look for peers in the local network, and to be found there. */
+  readonly mdns: boolean
   /** A manifest file to start a federation from. */
   readonly manifest: string | undefined
   /** A private federation's key file. */
@@ -66,6 +69,8 @@ export interface PeerConfig {
   readonly context: number
   /** Stop after this round; Infinity: never. */
   readonly rounds: number
+  /** Expert steps a round; undefined: the federation's. */
+  readonly localSteps: number | undefined
   /** Train only when so many others are connected. */
   readonly waitForPeers: number
   /** Keep serving after the last round, until stopped. */
@@ -118,7 +123,7 @@ export async function runPeer(
     // Who we are and which federation this is.
     const key = await state.key()
     const admission = await readAdmission(config)
-    const found = await findManifest(config, state, { key, admission })
+    const found = await findManifest(config, state, { key, admission }, log)
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
     const mixture = mixtureOf(found?.lora ?? PAPER.lora, config.experts)
     emit({ event: 'memory', ...(await checkMemory(training, base, { ...config, mixture })) })
@@ -224,12 +229,24 @@ export async function runPeer(
     })
     const bytes = () => ({ sent: totals.out, received: totals.in })
     closing.push(() => network.stop())
+    if (config.mdns) {
+      const nearby = createNearby({
+        federation,
+        addresses: () => host.getMultiaddrs(),
+        onFound: (peer, addresses) => {
+          network.connector.found(peer, addresses)
+        },
+        log,
+      })
+      await nearby.start()
+      closing.push(() => nearby.stop())
+    }
     const addresses = host.getMultiaddrs().map(String)
     const http = await startHttp({
       ...config.http,
       names: config.httpNames,
       token: config.httpToken,
-      metrics: () => scrape(metrics, host, lag),
+      metrics: () => scrape(metrics, host, network, lag),
       ready: () => status.phase !== 'starting',
       status: async (after) => ({
         ...status,
@@ -249,7 +266,8 @@ export async function runPeer(
     emit({ event: 'listening', peerId: host.peerId.toString(), pid: process.pid, addresses, http: http.url })
 
     // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
-    if (config.strategy === 'comigs') await join(training, network, config, resumed, emit, signal)
+    const isNewcomer = resumed === 0 && found !== undefined && (config.mdns || config.bootstrap.length > 0)
+    if (config.strategy === 'comigs' && isNewcomer) await join(training, network, emit, signal)
 
     await waitForPeers(config.waitForPeers, network.exchange, signal)
 
@@ -260,6 +278,7 @@ export async function runPeer(
       clock: systemClock,
       manifest,
       strategy: config.strategy,
+      localSteps: config.localSteps ?? manifest.localSteps,
       from: resumed,
       to: config.rounds,
       evaluateEvery: config.evaluateEvery,
@@ -315,11 +334,14 @@ function loggable(event: PeerEvent): object {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
-/** From a file, from the state folder, or from a bootstrap peer; undefined: this peer starts a federation. */
+/**
+ * From a file, from the state folder, from a bootstrap peer, or from one nearby; undefined: this peer starts a federation.
+ */
 async function findManifest(
   config: PeerConfig,
   state: StateDirectory,
   knocker: Knocker,
+  log: Logger,
 ): Promise<Manifest | undefined> {
   const pinned = await state.manifest()
   const given = config.manifest === undefined ? undefined : await readManifest(config.manifest)
@@ -327,6 +349,18 @@ async function findManifest(
   if (given !== undefined && pinned !== undefined) requireSameManifest(pinned, given)
   if (manifest === undefined && config.bootstrap.length > 0)
     manifest = await askBootstrap(config.bootstrap, knocker)
+  if (manifest === undefined && config.federation !== undefined) {
+    if (!config.mdns) {
+      const reason = 'is nowhere to be joined; give --bootstrap, --mdns or --manifest, too'
+      throw new NodeError({
+        code: 'OPTION_INVALID',
+        option: '--federation',
+        value: config.federation,
+        reason,
+      })
+    }
+    manifest = await findNearby(config.federation, knocker, log)
+  }
   if (manifest !== undefined && config.federation !== undefined) {
     const actual = manifestHash(manifest)
     if (!actual.startsWith(config.federation.toLowerCase())) {
@@ -366,7 +400,8 @@ function mixtureOf(lora: Manifest['lora'], experts: number): MixtureConfig {
 }
 
 function prepareOptions(config: PeerConfig, manifest: Manifest, key: PrivateKey) {
-  const { localSteps, schedule } = manifest
+  const { schedule } = manifest
+  const localSteps = config.localSteps ?? manifest.localSteps
   const learning: Schedule =
     schedule.kind === 'cosine'
       ? { kind: 'cosine', rate: schedule.rate, steps: schedule.rounds * localSteps }
@@ -425,12 +460,9 @@ async function resume(
 async function join(
   training: Training,
   network: Network,
-  config: PeerConfig,
-  resumed: number,
   emit: (event: PeerEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  if (resumed > 0 || config.bootstrap.length === 0) return
   const mean = await findStart(network, systemClock, signal)
   if (mean === undefined) return
   const x = await training.shared()
@@ -471,9 +503,13 @@ async function stay(
 async function scrape(
   metrics: Metrics,
   host: Host,
+  { gossip, exchange, connector }: Network,
   lag: ReturnType<typeof monitorEventLoopDelay>,
 ): Promise<string> {
   metrics.connectedPeers.set(host.getPeers().length)
+  metrics.underWay.set({ what: 'fetches' }, gossip.pulling())
+  metrics.underWay.set({ what: 'uploads' }, exchange.uploading())
+  metrics.underWay.set({ what: 'dials' }, connector.targets())
   metrics.eventLoopLag.set(lag.percentile(99) / 1e9)
   metrics.residentMemory.set(process.memoryUsage.rss())
   lag.reset()
@@ -507,6 +543,9 @@ function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; rec
     learningRate: experts.learningRate,
     mixedWith: exchange?.mixedWith.length ?? 0,
     clipped: exchange === undefined ? 0 : clippedIn(exchange),
+    leftOut: exchange === undefined ? {} : leftOutIn(exchange),
+    averagedWith: exchange?.averagedWith ?? 0,
+    notAveraged: exchange?.notAveraged,
     muted: exchange?.leftOut.filter(({ reason }) => reason === 'muted').map(({ peer }) => peer) ?? [],
     neighbours: gossip.neighbours().map((neighbour) => ({
       ...neighbour,

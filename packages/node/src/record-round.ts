@@ -1,4 +1,4 @@
-import { type Gossip, LEFT_OUT_REASONS, type MixReport } from '@comigs/protocol'
+import { type Gossip, LEFT_OUT_REASONS, type LeftOutReason, type MixReport } from '@comigs/protocol'
 import type { Logger } from 'pino'
 import type { Metrics } from './metrics.ts'
 import type { RoundReport } from './round.ts'
@@ -37,6 +37,7 @@ export function recordRound(
       log.debug({ peer, reason, round: report.round }, 'left out of the mixture')
     }
     metrics.averagings.inc(exchange.averagedWith)
+    if (exchange.notAveraged !== undefined) metrics.notAveraged.inc({ reason: exchange.notAveraged })
     metrics.mixedNeighbours.inc(exchange.mixedWith.length)
     metrics.clippedNeighbours.inc(clippedIn(exchange))
     metrics.harmfulNeighbours.inc(exchange.harmful.length)
@@ -48,6 +49,13 @@ export function recordRound(
     metrics.copyAge.set({ quantile: '0.5' }, sorted[sorted.length >> 1]!)
     metrics.copyAge.set({ quantile: '1' }, sorted.at(-1)!)
   }
+}
+
+/** How many peers were left out for each reason that there was. */
+export function leftOutIn({ leftOut }: MixReport): Partial<Record<LeftOutReason, number>> {
+  const counts: Partial<Record<LeftOutReason, number>> = {}
+  for (const { reason } of leftOut) counts[reason] = (counts[reason] ?? 0) + 1
+  return counts
 }
 
 export const clippedIn = ({ mixedWith }: MixReport): number => mixedWith.filter(({ clip }) => clip < 1).length

@@ -1,5 +1,5 @@
 import type { Evaluation, PhaseResult, SplitName } from '@comigs/model'
-import type { Averaging, Clock, Gossip, Manifest, MixReport } from '@comigs/protocol'
+import type { Averaging, Clock, Gossip, Manifest, MixReport, NotAveraged } from '@comigs/protocol'
 import { createBenefitGuard, type GuardedTrainer } from './benefit-guard.ts'
 
 /** What the round loop asks of whoever trains: the worker in a peer, plain vectors in a simulator. */
@@ -19,6 +19,8 @@ export interface Exchange extends MixReport {
   readonly harmful: readonly string[]
   /** Peers of other cells that x was averaged with. */
   readonly averagedWith: number
+  /** Why with nobody, where it was nobody. */
+  readonly notAveraged: NotAveraged | undefined
 }
 
 export interface RoundReport {
@@ -41,10 +43,12 @@ export interface RoundReport {
 export interface RoundsInit {
   readonly trainer: RoundTrainer
   readonly gossip: Pick<Gossip, 'publish' | 'collect' | 'mix'>
-  readonly averaging: Pick<Averaging, 'offer' | 'take'>
+  readonly averaging: Pick<Averaging, 'offer' | 'take' | 'whyNot'>
   readonly clock: Clock
   readonly manifest: Manifest
   readonly strategy: Strategy
+  /** H, expert steps a round: the federation's, or fewer on a slow machine. */
+  readonly localSteps: number
   /** The last finished round. */
   readonly from: number
   /** Stop after this round. */
@@ -68,13 +72,15 @@ export async function runRounds(init: RoundsInit): Promise<void> {
   const { trainer, gossip, averaging, clock, manifest, signal } = init
   // What the guard decides depends on private text, so that it cannot go with differential privacy.
   const guard = manifest.robust && init.protect === undefined ? createBenefitGuard(trainer) : undefined
+  // Those after every so many expert steps: with an H of our own they need not fall together with the end of a round.
+  const phasesUntil = (round: number) => Math.floor((round * init.localSteps) / manifest.routerEvery)
   for (let round = init.from + 1; round <= init.to && !signal.aborted; round++) {
     const started = clock.now()
 
     // 1. Train the experts on our own text: H local steps, routers frozen. Meanwhile average with a peer of another cell.
     const start = await trainer.shared()
     if (init.strategy === 'comigs') averaging.offer(start)
-    const experts = await trainer.trainExperts(manifest.localSteps)
+    const experts = await trainer.trainExperts(init.localSteps)
     const epsilon = init.protect && (await protectUpdate(trainer, start, init.protect))
     const trained = clock.now()
 
@@ -84,6 +90,7 @@ export async function runRounds(init: RoundsInit): Promise<void> {
     let collected = trained
     if (init.strategy === 'comigs') {
       const averaged = averaging.take()
+      const notAveraged = averaged.length > 0 ? undefined : averaging.whyNot()
       for (const one of averaged)
         await (guard === undefined ? trainer.addShared(one.increment) : guard.addAveraged(one))
       const x = await trainer.shared()
@@ -94,12 +101,12 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       const mixed = gossip.mix(x, guard?.muted(round))
       const harmful = guard === undefined ? [] : await guard.add(mixed, round)
       if (guard === undefined) await trainer.addShared(mixed.increment)
-      exchange = { ...mixed, payloadBytes, harmful, averagedWith: averaged.length }
+      exchange = { ...mixed, payloadBytes, harmful, averagedWith: averaged.length, notAveraged }
     }
 
     // 5. When due, train the routers on validation text, experts frozen, with the mixture they will be used with.
-    const due = (round * manifest.localSteps) % manifest.routerEvery === 0
-    const routers = due ? await trainer.trainRouters(manifest.routerSteps) : undefined
+    const due = phasesUntil(round) - phasesUntil(round - 1)
+    const routers = due > 0 ? await trainer.trainRouters(due * manifest.routerSteps) : undefined
 
     // 6. When due, look how well it goes.
     const look = round % init.evaluateEvery === 0 || round === init.to

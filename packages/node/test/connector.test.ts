@@ -21,6 +21,7 @@ async function connector(hello: () => Promise<Manifest>, others = 0) {
   const other = known.find((one) => side(one) !== side(self!))!
   const clock = new VirtualClock()
   const dials: number[] = []
+  const tried: string[] = []
   let isConnected = false
   let events: Parameters<Dialer['listen']>[0]
   const told: string[] = []
@@ -30,6 +31,7 @@ async function connector(hello: () => Promise<Manifest>, others = 0) {
       addresses: () => [],
       connected: () => (isConnected ? [other.name] : []),
       async dial([address]) {
+        tried.push(address!)
         if (!address!.startsWith(BOOTSTRAP)) throw new Error('nobody is there')
         dials.push(clock.now())
         isConnected = true
@@ -71,7 +73,17 @@ async function connector(hello: () => Promise<Manifest>, others = 0) {
     isConnected = false
     events.onClose(other.name)
   }
-  return { clock, dials, told, hungUp, moved: () => events.onMoved(), stop: () => made.stop() }
+  return {
+    made,
+    known,
+    clock,
+    dials,
+    tried,
+    told,
+    hungUp,
+    moved: () => events.onMoved(),
+    stop: () => made.stop(),
+  }
 }
 
 describe('the connector', () => {
@@ -115,6 +127,20 @@ describe('the connector', () => {
     stop()
     expect(pause).toBeGreaterThan(least)
     expect(pause).toBeLessThan(most)
+  })
+
+  it('dials whom it finds nearby, where it was found last, and of any number a few', async () => {
+    const { made, known, clock, tried, stop } = await connector(async () => ({}) as Manifest, 40)
+    for (const [i, { name }] of known.entries()) made.found(name, ['nonsense', `/ip4/10.0.0.1/tcp/${i + 1}`])
+    const { name } = known.at(-1)!
+    made.found(name, ['/ip4/10.0.0.2/tcp/9'])
+    await clock.advance(300) // one look around
+    stop()
+    const nearby = tried.filter((address) => address.startsWith('/ip4/10.'))
+    expect(nearby).toContain(`/ip4/10.0.0.2/tcp/9/p2p/${name}`)
+    expect(nearby.filter((address) => address.endsWith(name))).toHaveLength(1)
+    expect(nearby).toHaveLength(32)
+    expect(Object.keys(made.known())).not.toContain(name)
   })
 
   it('tells everyone when it has moved', async () => {

@@ -3,7 +3,7 @@ import { PassThrough } from 'node:stream'
 import { pino } from 'pino'
 import { describe, expect, it } from 'vitest'
 import { createMetrics } from '../src/metrics.ts'
-import { recordRound } from '../src/record-round.ts'
+import { leftOutIn, recordRound } from '../src/record-round.ts'
 import type { RoundReport } from '../src/round.ts'
 
 type LeftOut = NonNullable<RoundReport['exchange']>['leftOut']
@@ -22,6 +22,7 @@ function roundOf(round: number, leftOut: LeftOut): RoundReport {
       payloadBytes: 0,
       harmful: [],
       averagedWith: 0,
+      notAveraged: 'busy',
     },
     validation: undefined,
     epsilon: undefined,
@@ -49,7 +50,7 @@ async function recorded(...rounds: readonly LeftOut[]) {
       return reason === undefined ? [] : [[reason, Number(count)]]
     }),
   )
-  return { logged, counts }
+  return { logged, counts, scraped }
 }
 
 const only = (counts: Partial<Record<LeftOutReason, number>>) => ({
@@ -81,4 +82,15 @@ describe('a peer that a mixture left out', () => {
       [2, 'bob', 'timeout'],
     ])
   })
+})
+
+it('counts by reason whom a round left out, and rounds without averaging', async () => {
+  const leftOut: LeftOut = [
+    { peer: 'bob', reason: 'stale' },
+    { peer: 'carol', reason: 'hash' },
+    { peer: 'dave', reason: 'stale' },
+  ]
+  expect(leftOutIn(roundOf(1, leftOut).exchange!)).toEqual({ stale: 2, hash: 1 })
+  const { scraped } = await recorded(leftOut, leftOut)
+  expect(scraped).toContain('comigs_rounds_not_averaged_total{reason="busy"} 2')
 })

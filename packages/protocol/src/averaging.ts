@@ -2,7 +2,7 @@ import { equals } from 'uint8arrays/equals'
 import { type Codec, requireFinite } from './codec/codec.ts'
 import { ProtocolError } from './errors.ts'
 import type { Direction } from './exchange.ts'
-import { type RefusalReason, reasonOf } from './gossip.ts'
+import { type FetchFailure, type RefusalReason, reasonOf } from './gossip.ts'
 import { LIMITS } from './limits.ts'
 import { PROTOCOL_VERSION } from './manifest.ts'
 import { clipFactors, distance, norm } from './mixing.ts'
@@ -48,6 +48,12 @@ export interface Averaged {
   readonly clip: number
 }
 
+/**
+ * Why asking came to nothing: there is nobody outside of our cell, all had averaged already, it is not over yet, or the last
+ * that was asked could not be had. Labels of a metric: keep the list short.
+ */
+export type NotAveraged = 'alone' | 'busy' | 'pending' | FetchFailure
+
 export const AVERAGE_PROTOCOL = `/comigs/${PROTOCOL_VERSION}/average`
 
 /**
@@ -62,6 +68,8 @@ export interface Averaging {
   offer(x: Float32Array): void
   /** What came since it was last asked: two at most. */
   take(): readonly Averaged[]
+  /** Why the round has asked in vain so far; undefined when it has not. */
+  whyNot(): NotAveraged | undefined
 }
 
 /** A peer that has answered somebody in its round already is not waited for: we try another. */
@@ -103,6 +111,7 @@ export function createAveraging(init: AveragingInit): Averaging {
   /** Each is used by one exchange a round. */
   const places: Record<Role, Place> = { asking: 'used', answering: 'used' }
   let results: readonly Averaged[] = []
+  let whyNot: NotAveraged | undefined
   /** Of the last increments, as they would have been. */
   const lengths: number[] = []
 
@@ -245,11 +254,15 @@ export function createAveraging(init: AveragingInit): Averaging {
   const seek = async (ours: Offer, spreadMs: number): Promise<void> => {
     await clock.sleep(random() * spreadMs, stopped.signal)
     const candidates = shuffled(init.outsiders(), random).slice(0, TRIES)
+    if (candidates.length === 0) whyNot = 'alone'
     for (const peer of candidates) {
       if (places.asking !== 'free' || stopped.signal.aborted) return
       try {
-        if (await ask(peer, ours)) return
+        const isDone = await ask(peer, ours)
+        whyNot = isDone ? undefined : 'busy'
+        if (isDone) return
       } catch (error) {
+        whyNot = reasonOf(error)
         refuse(error, peer)
       }
     }
@@ -285,6 +298,7 @@ export function createAveraging(init: AveragingInit): Averaging {
       for (const role of ['asking', 'answering'] as const)
         if (places[role] !== 'in use') places[role] = 'free'
       const own = x.map((value, k) => value - initial[k]!)
+      whyNot = 'pending'
       offered = { own, written: once(() => writeDown(own, codec)) }
       if (places.asking === 'free') void seek(offered, Math.min(spreadMs, LONGEST_SPREAD_MS))
     },
@@ -294,6 +308,8 @@ export function createAveraging(init: AveragingInit): Averaging {
       results = []
       return taken
     },
+
+    whyNot: () => whyNot,
   }
 }
 

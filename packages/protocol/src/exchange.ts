@@ -80,6 +80,8 @@ export interface Exchange {
    * @throws ProtocolError `MANIFEST_MISMATCH`, `MANIFEST_INVALID` and what `ask` throws
    */
   hello(peer: string): Promise<Manifest>
+  /** How many large answers are being sent. */
+  uploading(): number
   /** How far a peer's clock was ahead of ours at its last answer to our hello; undefined when it did not tell. */
   skewMs(peer: string): number | undefined
   /**
@@ -112,12 +114,11 @@ export function createExchange(init: ExchangeInit): Exchange {
     LIMITS.copyIntervalMs / copyBytes,
     4 * LIMITS.copies,
   )
-  const mayUpload = (peer: string, bytes: number): boolean => {
-    const all = [...uploads.values()].reduce((sum, count) => sum + count, 0)
-    return (
-      all < LIMITS.uploads && (uploads.get(peer) ?? 0) < LIMITS.uploadsPerPeer && budget.take(peer, bytes)
-    )
-  }
+  const uploading = () => [...uploads.values()].reduce((sum, count) => sum + count, 0)
+  const mayUpload = (peer: string, bytes: number): boolean =>
+    uploading() < LIMITS.uploads &&
+    (uploads.get(peer) ?? 0) < LIMITS.uploadsPerPeer &&
+    budget.take(peer, bytes)
   /** @returns gives the place back */
   const takePlace = (peer: string) => {
     uploads.set(peer, (uploads.get(peer) ?? 0) + 1)
@@ -292,6 +293,7 @@ export function createExchange(init: ExchangeInit): Exchange {
       admitted.delete(peer)
       skews.delete(peer)
     },
+    uploading,
     skewMs: (peer) => skews.get(peer),
 
     async hello(peer) {

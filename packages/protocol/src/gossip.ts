@@ -43,7 +43,7 @@ const FETCH_FAILURES = [
   'timeout',
   'refused',
 ] as const
-type FetchFailure = (typeof FETCH_FAILURES)[number]
+export type FetchFailure = (typeof FETCH_FAILURES)[number]
 
 /** Why something from a peer was not taken. A label of a metric: keep the list short. */
 export type RefusalReason = FetchFailure | 'signature' | 'rate' | 'old' | 'full' | 'stranger' | 'cell'
@@ -123,6 +123,8 @@ export interface Gossip {
   /** Consensus distance of x as things stand; undefined without neighbours. */
   consensus(x: Float32Array): number | undefined
   readonly holdings: Pick<Holdings, 'payload' | 'copy' | 'announcements'>
+  /** How many authors' news are being fetched. */
+  pulling(): number
   /** Peers whose copies we follow. */
   neighbours(): readonly { readonly peer: string; readonly round: number; readonly ageRounds: number }[]
 }
@@ -621,6 +623,8 @@ export function createGossip(init: GossipInit): Gossip {
         return own.announcement.byteLength === 0 ? followed : [decodeSigned(own.announcement), ...followed]
       },
     },
+
+    pulling: () => pulls.size,
 
     neighbours: () =>
       inOrder([...copies]).map(([peer, copy]) => ({

@@ -1,4 +1,4 @@
-export { type Averaged, type Averaging, createAveraging } from './averaging.ts'
+export { type Averaged, type Averaging, createAveraging, type NotAveraged } from './averaging.ts'
 export { type Cell, findCell, LEAST_MEMBERS, mayBelong, MOST_MEMBERS, positionOf } from './cells.ts'
 export { CODECS, type Codec, type CodecChoice, type CodecName, codecOf } from './codec/codec.ts'
 export { safeGamma } from './codec/gamma.ts'

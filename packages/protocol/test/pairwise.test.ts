@@ -99,7 +99,9 @@ describe('pairwise averaging', () => {
     const { alice, bob, clock } = await pair(codec)
     bob.averaging.offer(x(2))
     alice.averaging.offer(x(3))
+    expect(alice.averaging.whyNot()).toBe('pending')
     await clock.advance(A_WHILE_MS)
+    expect(alice.averaging.whyNot()).toBeUndefined()
     const [a, b] = [only(alice), only(bob)]
     expect([a.peer, b.peer]).toEqual(['bob', 'alice'])
     for (let k = 0; k < COUNT; k++) {
@@ -182,6 +184,8 @@ describe('pairwise averaging', () => {
     )
     for (const { averaging } of [alice, ...askers]) averaging.offer(x(1))
     await world.clock.advance(A_WHILE_MS)
+    const reasons = askers.map(({ averaging }) => averaging.whyNot())
+    expect(reasons.sort()).toEqual(['busy', 'busy', undefined])
     expect(askers.filter(({ averaging }) => averaging.take().length > 0)).toHaveLength(1)
     expect(askers.flatMap(({ refusals }) => refusals)).toEqual([])
     expect(alice.averaging.take()).toHaveLength(1)
@@ -206,6 +210,7 @@ describe('pairwise averaging', () => {
     alice.averaging.offer(x(2))
     await world.clock.advance(A_WHILE_MS)
     expect(alice.averaging.take()).toEqual([])
+    expect(alice.averaging.whyNot()).toBe('alone')
     expect(alice.bytes).toEqual({ in: 0, out: 0 })
   })
 
@@ -217,6 +222,7 @@ describe('pairwise averaging', () => {
     alice.averaging.offer(x(3))
     await world.clock.advance(A_WHILE_MS)
     expect([alice.averaging.take(), bob.averaging.take()]).toEqual([[], []])
+    expect(alice.averaging.whyNot()).toBe('refused')
     expect(alice.refusals).toEqual(['refused'])
     expect(bob.bytes).toEqual({ in: 0, out: 0 })
   })

@@ -1,4 +1,5 @@
 import { type CodecChoice, LIMITS } from '../../../packages/protocol/src/index.ts'
+import { MANIFEST } from '../../../packages/protocol/test/support/federation.ts'
 import { seeded } from '../../../packages/protocol/test/support/random.ts'
 import type { Attack } from './attackers.ts'
 import { createSwarm, ROUND_MS, type SimulatedPeer, type Swarm } from './swarm.ts'
@@ -16,6 +17,7 @@ export interface Scenario {
   readonly duplication: number
   readonly broken: number
   readonly stragglers: number
+  readonly unequal: boolean
   readonly clockSkewMs: number
   readonly strangers: number
   readonly robust: boolean
@@ -58,13 +60,18 @@ export function scenarioOf(seed: number): Scenario {
     churn: sometimes(0.6, 0.5),
     partition:
       random() < 0.5 ? { from, to: from + 1 + Math.floor((faulty - from - 1) * random()) } : undefined,
-    // Drawn last, so that what came before stays what it was.
+    // Drawn last, each after the one before, so that what came before stays what it was.
     robust: random() < 0.5,
+    ...pacesOf(random() < 0.3, stragglers),
     faulty,
-    // A straggler makes a round in ten: it needs time for some without learning, too.
-    calm: stragglers > 0 ? 60 : 20,
   }
 }
+
+/** A straggler makes a round in ten, who takes twice the steps one in two: they need time for some without learning, too. */
+const pacesOf = (unequal: boolean, stragglers: number) => ({
+  unequal,
+  calm: stragglers > 0 ? 60 : unequal ? 40 : 20,
+})
 
 /** Nothing goes wrong in it but what is said. */
 export function quiet(seed: number, what: Partial<Scenario>): Scenario {
@@ -80,6 +87,7 @@ export function quiet(seed: number, what: Partial<Scenario>): Scenario {
     duplication: 0,
     broken: 0,
     stragglers: 0,
+    unequal: false,
     clockSkewMs: 0,
     strangers: 0,
     robust: false,
@@ -101,6 +109,8 @@ export interface Outcome {
   /** Largest distance of an honest peer from their mean, in units of what was learnt. */
   readonly consensus: number
   readonly cells: number
+  /** For which fields honest peers refused others. */
+  readonly refusedFor: readonly string[]
   /** Of all numbers that came out; the same seed must give the same. */
   readonly fingerprint: string
   /** Sent in the calm rounds, per peer and round, by kind; an announcement counts once, whoever relays it. */
@@ -110,6 +120,8 @@ export interface Outcome {
 /** After the faults: learning fades over the first half of the calm rounds. */
 const CHURN_EVERY = 5
 const CONSENSUS_LIMIT = 0.01
+/** In which strangers differ. */
+const FIELDS = ['comigs', 'localSteps']
 
 export async function runScenario(scenario: Scenario): Promise<Outcome> {
   const { faulty, calm } = scenario
@@ -145,7 +157,8 @@ export async function runScenario(scenario: Scenario): Promise<Outcome> {
   for (const violation of boundsOf(swarm)) violations.add(violation)
 
   for (const [i, peer] of honest.entries()) {
-    const expected = peer.isStraggler ? calm / 10 : calm
+    const steps = MANIFEST.localSteps * (peer.isStraggler ? calm / 10 : calm)
+    const expected = steps / peer.localSteps
     if (peer.life === undefined || peer.rounds - before[i]! < 0.6 * expected - 1)
       violations.add(`peer ${peer.index} made ${peer.rounds - before[i]!} of ${expected} rounds: it is stuck`)
     if (scenario.strangers > 0 && peer.life?.network.exchange.admitted().some((id) => isStranger(swarm, id)))
@@ -166,12 +179,18 @@ export async function runScenario(scenario: Scenario): Promise<Outcome> {
     for (const [kind, sent] of peer.sent)
       bytes[kind] = (bytes[kind] ?? 0) + (sent - (sentBefore[i]!.get(kind) ?? 0)) / calmRounds
   await swarm.stop()
+  for (const { index, id } of honest)
+    if (swarm.network.serving(id) > 0)
+      violations.add(
+        `peer ${index} still answers ${swarm.network.serving(id)} streams after everyone has stopped`,
+      )
   if (swarm.clock.sleeping > 0)
     violations.add(`${swarm.clock.sleeping} timers run after everyone has stopped`)
   const fingerprint = [loss, consensus, rounds, ...Object.values(bytes)]
     .map((value) => value.toString(36))
     .join('/')
-  return { scenario, violations: [...violations], loss, consensus, cells, fingerprint, bytes }
+  const refusedFor = FIELDS.filter((field) => honest.some(({ refusals }) => refusals.has(field)))
+  return { scenario, violations: [...violations], loss, consensus, cells, refusedFor, fingerprint, bytes }
 }
 
 function killSome(
@@ -190,17 +209,28 @@ function killSome(
 
 const isStranger = (swarm: Swarm, id: string) => swarm.peers.find((peer) => peer.id === id)!.isStranger
 
+/** Of one peer, answered at a time. */
+const MOST_STREAMS = 8
+
 /** Nothing that a peer keeps may grow without end, whatever the others do. */
-function* boundsOf({ peers, clock }: Swarm): Generator<string> {
+function* boundsOf({ peers, clock, network }: Swarm): Generator<string> {
   // A tick, a step, a wait, and for each stream a watchdog and an opening.
   const most = peers.length * (8 + 4 * LIMITS.copies)
   if (clock.sleeping > most) yield `${clock.sleeping} timers for ${peers.length} peers`
-  for (const { index, life } of peers) {
+  for (const { index, id, life } of peers) {
     if (life === undefined) continue
-    const copies = life.network.gossip.neighbours().length
+    const { exchange, gossip, connector } = life.network
+    // libp2p would reset what is beyond so many from each.
+    const streams = network.serving(id)
+    if (streams > peers.length * MOST_STREAMS) yield `peer ${index} answers ${streams} streams`
+    if (gossip.pulling() > LIMITS.copies) yield `peer ${index} fetches ${gossip.pulling()} copies`
+    if (exchange.uploading() > LIMITS.uploads) yield `peer ${index} makes ${exchange.uploading()} uploads`
+    const copies = gossip.neighbours().length
     if (copies > LIMITS.copies) yield `peer ${index} follows ${copies} copies`
-    const known = Object.keys(life.network.connector.known()).length
+    const known = Object.keys(connector.known()).length
     if (known > 48 * 24) yield `peer ${index} remembers ${known} peers`
+    // The bootstrap peers, those known, and as many that are forgotten at the next tick.
+    if (connector.targets() > 2 * known + 2) yield `peer ${index} would dial ${connector.targets()} places`
   }
 }
 

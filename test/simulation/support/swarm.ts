@@ -18,6 +18,7 @@ import { seeded } from '../../../packages/protocol/test/support/random.ts'
 import { hashSigner, identity } from '../../../packages/protocol/test/support/signers.ts'
 import { VirtualClock } from '../../../packages/protocol/test/support/virtual-clock.ts'
 import { type Attack, type Knowledge, misbehaving, poisoned } from './attackers.ts'
+import { newer } from './newer.ts'
 import { createProblem, createTrainer, type Problem, type VectorTrainer } from './problem.ts'
 
 export interface SwarmOptions {
@@ -33,9 +34,11 @@ export interface SwarmOptions {
   readonly delayMs: number
   /** Share of peers that are ten times slower. */
   readonly stragglers: number
+  /** Whether peers take half, once or twice the federation's steps a round; stragglers half. */
+  readonly unequal: boolean
   /** Largest difference of a peer's clock. */
   readonly clockSkewMs: number
-  /** Peers of another version of the federation, beside the others. */
+  /** Beside the others: peers of another federation, and every second of a later version of the protocol, too. */
   readonly strangers: number
   /** Whether honest peers defend themselves: clipping, benefit guard, reputation. */
   readonly robust: boolean
@@ -50,6 +53,8 @@ export interface SimulatedPeer {
   readonly index: number
   readonly id: string
   readonly isStraggler: boolean
+  /** Of a round. */
+  readonly localSteps: number
   readonly isStranger: boolean
   readonly isBad: boolean
   /** Rounds over all its lives. */
@@ -59,6 +64,7 @@ export interface SimulatedPeer {
   life: Life | undefined
   /** Bytes sent by kind, over all its lives. */
   readonly sent: Map<string, number>
+  /** How often it refused what, or whom for which field. */
   readonly refusals: Map<string, number>
   disk: Disk
 }
@@ -81,7 +87,7 @@ export interface Weather {
   loss: number
   /** Share of announcements that come twice. */
   duplication: number
-  /** Share of streams that are lost when they are opened. */
+  /** Share of streams that are lost: half when they are opened, half on the way. */
   broken: number
 }
 
@@ -106,6 +112,8 @@ export interface Swarm {
 /** 10 steps of a second: a round. */
 export const ROUND_MS = 10_000
 const STRAGGLING = 10
+/** Steps of a round where H is unequal, in the federation's. */
+const PACES = [0.5, 1, 2]
 const WAIT_SHARE = 0.25
 
 /** A whole swarm in one process: the real protocol, connector and round loop on memory, virtual time and plain vectors. */
@@ -125,7 +133,17 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   const delay = () => options.delayMs * (0.5 - Math.log(1 - numbers()) / (2 * Math.LN2))
   network.opening = async (from, to) => {
     await clock.sleep(delay())
-    if (numbers() < weather.broken) network.hangUp(from, to)
+    const draw = numbers()
+    if (draw >= weather.broken) return undefined
+    // The same draw says when: at once, or after 1 to 1,024 bytes, as many of which are hellos and lists as deltas.
+    const late = (2 * draw) / weather.broken - 1
+    const hangUp = () => {
+      network.hangUp(from, to)
+    }
+    if (late >= 0)
+      return { left: Math.ceil(2 ** (10 * late)), onBroken: () => void clock.sleep(1).then(hangUp) }
+    hangUp()
+    return undefined
   }
   pubsub.carry = async (_from, _to, deliver) => {
     const times = numbers() < weather.loss ? 0 : numbers() < weather.duplication ? 2 : 1
@@ -137,6 +155,8 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
 
   const peers: SimulatedPeer[] = []
   const signers: Signer[] = []
+  const paces = seeded(mix(seed, 4))
+  const pace = (isStraggler: boolean) => PACES[isStraggler ? 0 : Math.floor(PACES.length * paces())]!
   for (let index = 0; index < options.peers + options.strangers; index++) {
     const { name, signer } = await identity(mix(seed, 1000 + index))
     const isStranger = index >= options.peers
@@ -146,6 +166,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       index,
       id: name,
       isStraggler,
+      localSteps: manifest.localSteps * (options.unequal ? pace(isStraggler) : 1),
       isStranger,
       isBad: !isStranger && index >= options.peers - (options.attack?.peers ?? 0),
       rounds: 0,
@@ -175,7 +196,8 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     }
     const attack = peer.isBad ? options.attack!.kind : undefined
     const honestWire = mortal(network.wire(id), end.signal)
-    const wire = attack === undefined ? honestWire : misbehaving(honestWire, attack)
+    const honest = peer.isStranger && index % 2 === 1 ? newer(honestWire) : honestWire
+    const wire = attack === undefined ? honest : misbehaving(honest, attack)
     const reputation = new Reputation(own)
     const start = disk.checkpoint ?? { round: 0, x: problem.initial }
     const honestTrainer = createTrainer({
@@ -216,7 +238,8 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
         },
         onCopy: () => undefined,
         onCell: () => undefined,
-        onRefusedPeer: () => count(peer.refusals, 'federation'),
+        onRefusedPeer: (_, { detail }) =>
+          count(peer.refusals, detail.code === 'MANIFEST_MISMATCH' ? detail.field : detail.code),
       },
     })
     peer.life = { network: joined, trainer, end }
@@ -234,6 +257,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       clock: own,
       manifest,
       strategy: options.exchange ? 'comigs' : 'local',
+      localSteps: peer.localSteps,
       from: start.round,
       to: Infinity,
       evaluateEvery: 1,

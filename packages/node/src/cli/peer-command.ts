@@ -47,6 +47,7 @@ export function addPeerOptions(command: Command): void {
   command
     .optionsGroup('Federation:')
     .addOption(option('--bootstrap <address...>', 'peers to join through, as they print themselves'))
+    .addOption(option('--mdns', 'find peers in the local network, and be found there').default(false))
     .addOption(option('--manifest <file>', 'start (or join) the federation that this file describes'))
     .addOption(option('--federation <hash>', 'join only this federation (or what begins so)'))
     .addOption(option('--psk <file>', "a private federation's key: see comigs-peer psk"))
@@ -62,6 +63,12 @@ export function addPeerOptions(command: Command): void {
     .addOption(shared.batch())
     .addOption(shared.context())
     .addOption(shared.rounds())
+    .addOption(
+      option(
+        '--local-steps <n>',
+        "expert steps a round, to keep pace on a slow machine (default: the federation's)",
+      ).argParser(wholeNumber(1)),
+    )
     .addOption(
       option('--wait-for-peers <n>', 'train only when so many others are there')
         .argParser(wholeNumber(0))

@@ -45,6 +45,8 @@ export interface Connector {
   stop(): void
   /** A peer that we are in touch with said where it listens. */
   learn(peer: string, addresses: readonly string[]): void
+  /** Somebody in the local network says that a peer listens there. */
+  found(peer: string, addresses: readonly string[]): void
   cell(): Cell
   /** Admitted peers of our cell. */
   members(): readonly string[]
@@ -53,6 +55,8 @@ export interface Connector {
   /** For peer exchange. */
   peers(wanted: PeersWanted, asker: string): PeerAddresses[]
   known(): KnownPeers
+  /** How many places are dialled, or will be. */
+  targets(): number
 }
 
 interface Target {
@@ -79,6 +83,8 @@ const OUTSIDERS = 4
 const MOST_OUTSIDERS = 12
 /** So often one outsider is replaced, for averaging mixes the faster the less it keeps to the same. */
 const ROTATION_MS = 60_000
+/** Peers found in the local network that are dialled, the latest: anyone there can make up any number. */
+const MOST_NEARBY = 32
 /** With so many connections the bootstrap peers can be left alone. */
 const ENOUGH_PEERS = 16
 
@@ -89,6 +95,8 @@ export function createConnector(init: ConnectorInit): Connector {
   const directory = new Directory({ self, clock, random })
   for (const [peer, addresses] of Object.entries(init.known)) directory.heard(peer, addresses, Infinity)
   const bootstrap = new Map(init.bootstrap.map((address) => [address, peerOf(parseAddress(address))]))
+  /** By what their targets are called. */
+  const nearby = new Map<string, { readonly peer: string; readonly addresses: readonly string[] }>()
   const targets = new Map<string, Target>()
   const stopped = new AbortController()
   let cell: Cell = ''
@@ -148,6 +156,10 @@ export function createConnector(init: ConnectorInit): Connector {
         const one = target(address, [address], peer)
         if (one.peer !== self && ready(one)) void dial(address, one)
       }
+      for (const [name, { peer, addresses }] of nearby) {
+        const one = target(name, addresses, peer)
+        if (ready(one)) void dial(name, one)
+      }
     }
     // Everyone of our cell, alive or not: who was away may be back.
     const entries = directory.entries()
@@ -168,7 +180,7 @@ export function createConnector(init: ConnectorInit): Connector {
       nextExchangeMs = clock.now() + exchangePauseMs * (0.5 + random())
       lookAround()
     }
-    if (targets.size > 2 * entries.length + bootstrap.size) forgetTargets()
+    if (targets.size > 2 * entries.length + bootstrap.size + nearby.size) forgetTargets()
   }
 
   const lookAround = () => {
@@ -204,8 +216,8 @@ export function createConnector(init: ConnectorInit): Connector {
   /** Those that the directory has forgotten. */
   const forgetTargets = () => {
     for (const [key, { peer, dialling }] of targets) {
-      if (!dialling && !bootstrap.has(key) && (peer === undefined || directory.get(peer) === undefined))
-        targets.delete(key)
+      if (dialling || bootstrap.has(key) || nearby.has(key)) continue
+      if (peer === undefined || directory.get(peer) === undefined) targets.delete(key)
     }
   }
 
@@ -295,6 +307,15 @@ export function createConnector(init: ConnectorInit): Connector {
     learn(peer, addresses) {
       remember(peer, addresses, 0)
     },
+    // Not into the directory: that says who is alive, which divides the swarm into cells, and this can be anybody's word.
+    found(peer, addresses) {
+      const readable = addresses.filter((address) => readableAddress(address) !== undefined)
+      if (peer === self || readable.length === 0) return
+      const name = `nearby ${peer}`
+      nearby.delete(name)
+      nearby.set(name, { peer, addresses: readable.slice(0, LIMITS.exchangedAddresses) })
+      if (nearby.size > MOST_NEARBY) nearby.delete(nearby.keys().next().value!)
+    },
     cell: () => cell,
     members: () => exchange.admitted().filter(isInside),
     outsiders,
@@ -311,6 +332,7 @@ export function createConnector(init: ConnectorInit): Connector {
         }))
     },
     known: () => Object.fromEntries(directory.entries().map(({ peer, addresses }) => [peer, addresses])),
+    targets: () => targets.size,
   }
 }
 

@@ -35,26 +35,41 @@ interface Link {
   readonly changes: Changes
 }
 
+/** What befalls a stream: after so many bytes, in both directions together, nothing more comes. */
+export interface Breakage {
+  left: number
+  /** Called when that is so: ends the connection, or leaves it at silence. */
+  onBroken(): void
+}
+
 /** One direction of one stream. Data waits for the reader's window; end and reset follow it, when the link moves. */
 class Channel {
   readonly #link: Link
+  readonly #breakage: Breakage | undefined
   readonly #queue: Uint8Array[] = []
   readonly #changes = new Changes()
   #unread = 0
   #over: 'ended' | 'left' | Error | undefined
 
-  constructor(link: Link) {
+  constructor(link: Link, breakage: Breakage | undefined) {
     this.#link = link
+    this.#breakage = breakage
   }
 
   async write(data: Uint8Array): Promise<void> {
-    for (let at = 0; at < data.byteLength; at += PIECE_BYTES) {
-      while (this.#writable && (this.#link.stalled || this.#unread >= WINDOW_BYTES)) await this.#room()
+    const breakage = this.#breakage
+    const mustWait = () => this.#link.stalled || this.#unread >= WINDOW_BYTES || breakage?.left === 0
+    for (let at = 0; at < data.byteLength;) {
+      while (this.#writable && mustWait()) await this.#room()
       if (!this.#writable) return
-      const piece = data.slice(at, at + PIECE_BYTES)
+      const piece = data.slice(at, at + Math.min(PIECE_BYTES, breakage?.left ?? PIECE_BYTES))
+      at += piece.byteLength
       this.#unread += piece.byteLength
       if (this.#over === undefined) this.#queue.push(piece)
       this.#changes.happened()
+      if (breakage === undefined) continue
+      breakage.left -= piece.byteLength
+      if (breakage.left === 0) breakage.onBroken()
     }
   }
 
@@ -187,8 +202,10 @@ export class MemoryNetwork {
   readonly #watchers = new Map<string, ConnectionWatcher>()
   /** Peers on two sides of a partition are not linked. */
   reachable: (a: string, b: string) => boolean = () => true
-  /** How long it takes to open a stream; may throw what a dial throws. */
-  opening: (from: string, to: string) => Promise<void> = async () => undefined
+  /** How long it takes to open a stream, and how that will break; may throw what a dial throws. */
+  opening: (from: string, to: string) => Promise<Breakage | undefined> = async () => undefined
+  /** How many streams are being answered, by who answers. */
+  readonly #serving = new Map<string, number>()
 
   wire(self: string): Wire {
     // Made anew where a peer comes back after it was killed.
@@ -209,6 +226,10 @@ export class MemoryNetwork {
 
   connected(a: string, b: string): boolean {
     return this.#connected.get(a)?.has(b) === true
+  }
+
+  serving(peer: string): number {
+    return this.#serving.get(peer) ?? 0
   }
 
   /** Tells about a peer's connections; undefined: no more. */
@@ -278,25 +299,30 @@ export class MemoryNetwork {
       const aborted = new Promise((resolve) => signal?.addEventListener('abort', resolve, { once: true }))
       await Promise.race([there.changes.next(), back.changes.next(), aborted])
     }
-    await this.opening(self, peer)
+    const breakage = await this.opening(self, peer)
     if (signal?.aborted === true) throw unreachable('dial', 'aborted')
     const handlers = this.#handlers.get(peer)
     if (handlers === undefined || !this.linked(self, peer)) throw unreachable('dial', 'no route')
     const handler = handlers.get(protocol)
     if (handler === undefined) throw unreachable('protocol', `${protocol} is not spoken`)
     this.#connect(self, peer)
-    const [request, response] = [new Channel(there), new Channel(back)]
+    const [request, response] = [new Channel(there, breakage), new Channel(back, breakage)]
     const ours = new Side(response, request)
     const theirs = new Side(request, response)
     const streams = entry(this.#streams, pair(self, peer), () => new Set<Side>())
     streams.add(ours).add(theirs)
+    this.#serving.set(peer, this.serving(peer) + 1)
     void handler(theirs, self)
       .then(() => theirs.close())
       .catch((error: unknown) => {
         this.handlerErrors.push(error)
         theirs.abort(error instanceof Error ? error : new Error(String(error)))
       })
-      .finally(() => streams.delete(ours) && streams.delete(theirs))
+      .finally(() => {
+        this.#serving.set(peer, this.serving(peer) - 1)
+        streams.delete(ours)
+        streams.delete(theirs)
+      })
     return ours
   }
 
