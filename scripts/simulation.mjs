@@ -1,5 +1,6 @@
 // `npm run test:simulation`: swarms in one process, from seeds. Without arguments the set that CI runs;
-// `-- --seed N` repeats one, `-- --seeds A..B` runs many. `npm run attack`: the same with bad peers (test/simulation/attack.ts).
+// `-- --seed N` repeats one, `-- --seeds A..B` runs many, `-- --compare [--seed N]` compares only. `npm run attack`: the same with bad
+// peers (test/simulation/attack.ts).
 import { spawn } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -24,6 +25,7 @@ const [mode, ...args] = process.argv.slice(2)
 if (mode === 'attack') process.exit(await run('attack', ...args))
 
 const [option, value] = args
+if (option === '--compare') process.exit(await run('compare', ...args.slice(1)))
 const [first, last] =
   option === undefined
     ? CI_SEEDS
@@ -33,7 +35,7 @@ const [first, last] =
         ? value.split('..').map(Number)
         : [NaN, NaN]
 if (!Number.isInteger(first) || !Number.isInteger(last)) {
-  console.error('usage: npm run test:simulation -- [--seed N | --seeds A..B]')
+  console.error('usage: npm run test:simulation -- [--seed N | --seeds A..B | --compare [--seed N]]')
   process.exit(2)
 }
 const workers = Math.min(availableParallelism(), last - first + 1)

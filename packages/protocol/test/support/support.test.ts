@@ -126,6 +126,23 @@ describe('the memory network', () => {
     await (await wire.open('bob', PROTOCOL)).close()
   })
 
+  it('carries no more than so many bytes of a stream that breaks, and counts it until it is over', async () => {
+    const network = new MemoryNetwork()
+    let heard = 0
+    await network.wire('bob').handle(PROTOCOL, async (stream) => {
+      for await (const piece of stream.source) heard += piece.byteLength
+    })
+    let broken = 0
+    network.opening = async () => ({ left: 70_000, onBroken: () => void broken++ })
+    const stream = await network.wire('alice').open('bob', PROTOCOL)
+    void stream.sink([new Uint8Array(60_000), new Uint8Array(60_000)]).catch(() => undefined)
+    await settle()
+    expect([heard, broken, network.serving('bob')]).toEqual([70_000, 1, 1])
+    network.hangUp('alice', 'bob')
+    await settle()
+    expect([heard, network.serving('bob')]).toEqual([70_000, 0])
+  })
+
   it('resets the other side on abort: its reader fails, its writer stops', async () => {
     const network = new MemoryNetwork()
     await network.wire('bob').handle(PROTOCOL, async (stream) => {
