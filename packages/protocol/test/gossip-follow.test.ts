@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { decodeSigned } from '../src/announcement.ts'
+import { positionOf } from '../src/cells.ts'
 import { CODECS } from '../src/codec/codec.ts'
 import { type Holdings, PROTOCOLS } from '../src/exchange.ts'
 import type { LeftOutReason } from '../src/gossip.ts'
@@ -208,6 +209,21 @@ describe('a follower', () => {
     await alice.exchange.start()
     await tell(alice, x(2), 2)
     expect(copyAt(bob, 'alice')).toBe(told(alice, 1))
+  })
+
+  it('does not take what was announced in a cell that it has left meanwhile', async () => {
+    const world = createWorld()
+    const [alice, bob] = await pair(world)
+    const arrivals: (() => void)[] = []
+    world.network.opening = () => new Promise((resolve) => arrivals.push(resolve))
+    await tell(alice, x(1), 1)
+    expect(arrivals).toHaveLength(1)
+    const [own] = positionOf('alice')
+    bob.gossip.enter(own === '0' ? '1' : '0')
+    arrivals[0]!()
+    await settle()
+    expect(copyAt(bob, 'alice')).toBeUndefined()
+    expect(bob.gossip.mix(x(3)).leftOut).toEqual([])
   })
 
   it('gives up an author that cannot be dialled after the time for opening', async () => {
