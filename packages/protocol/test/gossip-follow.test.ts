@@ -215,7 +215,12 @@ describe('a follower', () => {
     const world = createWorld()
     const [alice, bob] = await pair(world)
     const arrivals: (() => void)[] = []
-    world.network.opening = () => new Promise((resolve) => arrivals.push(resolve))
+    world.network.opening = () =>
+      new Promise((resolve) => {
+        arrivals.push(() => {
+          resolve(undefined)
+        })
+      })
     await tell(alice, x(1), 1)
     expect(arrivals).toHaveLength(1)
     const [own] = positionOf('alice')
