@@ -4,9 +4,9 @@ import type { PrivateKey } from '@libp2p/interface'
 import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import writeFileAtomic from 'write-file-atomic'
 import { z } from 'zod'
 import { NodeError } from '../errors.ts'
+import { replaceFile } from '../replace-file.ts'
 
 /** Addresses of peers met before, by peer id. */
 export type KnownPeers = Readonly<Record<string, readonly string[]>>
@@ -59,7 +59,7 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
 
   const write = async (name: string, data: Uint8Array | string): Promise<void> => {
     try {
-      await writeFileAtomic(at(name), Buffer.from(data as Uint8Array), { mode: PRIVATE_FILE })
+      await replaceFile(at(name), data, PRIVATE_FILE)
     } catch (error) {
       throw unusable(at(name), error)
     }
