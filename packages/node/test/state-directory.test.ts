@@ -86,6 +86,22 @@ describe('the state directory', () => {
     expect(await readFile(path, 'utf8')).toBe(String(process.pid))
   })
 
+  it.each([undefined, '{}', '{"releases":3}', '{"releases":-1,"unprotected":false}'])(
+    'does not take what %s says of the privacy of rounds for nothing spent',
+    async (said) => {
+      if (said !== undefined) await writeFile(join(folder, 'privacy.json'), said)
+      await expect(state.privacy(1)).rejects.toMatchObject({
+        detail: { code: 'STATE_UNUSABLE', path: join(folder, 'privacy.json') },
+      })
+    },
+  )
+
+  it('knows that before the first round nothing was spent, and then what was written down', async () => {
+    expect(await state.privacy(0)).toEqual({ releases: 0, unprotected: false })
+    await state.savePrivacy({ releases: 3, unprotected: true })
+    expect(await state.privacy(7)).toEqual({ releases: 3, unprotected: true })
+  })
+
   it('says which file does not fit on the disk any more, and leaves a whole checkpoint', async () => {
     await state.saveCheckpoint(Uint8Array.of(1))
     await state.release()
