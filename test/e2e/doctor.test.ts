@@ -138,6 +138,13 @@ describe('the doctor', () => {
     expect(code).toBe(7)
   })
 
+  it('sees that sequences are longer than the base has positions for', async () => {
+    const { code, of } = await examined('--context', '65')
+    expect(of('memory')).toMatchObject({ status: 'fail', exitCode: 2 })
+    expect(of('memory')!.found).toContain('--context is 65, expected at most 64')
+    expect(code).toBe(2)
+  })
+
   it('sees what is wrong with text and base', async () => {
     const short = join(folder, 'short.txt')
     await writeFile(short, 'A few words.\n')

@@ -4,13 +4,15 @@ import { generateKeyPair } from '@libp2p/crypto/keys'
 import type { PrivateKey, Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import * as lp from 'it-length-prefixed'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { createHost, type Host } from '../../packages/node/src/host/host.ts'
 import type { PeerEvent } from '../../packages/node/src/events.ts'
 import { forRounds, newManifest } from '../../packages/node/src/new-manifest.ts'
+import { readStateDirectory } from '../../packages/node/src/state/state-directory.ts'
+import { exportModel, importMixture } from '../../packages/node/src/take-away.ts'
 import { Hello } from '../../packages/protocol/src/pb/messages.ts'
 import { epsilonSpent } from '../../packages/protocol/src/privacy.ts'
 import { PeerProcess, peerArguments, runCli } from './support/peer-process.ts'
@@ -154,7 +156,8 @@ describe('a hostile peer over TCP', () => {
 })
 
 describe('differential privacy', () => {
-  it('is spent round by round, told, and remembered over a restart', async () => {
+  let file: string
+  beforeAll(async () => {
     const made = await newManifest(base, {
       name: 'private',
       seed: 1,
@@ -162,15 +165,19 @@ describe('differential privacy', () => {
       codec: { values: 'int8' },
       robust: true,
     })
-    const file = join(folder, 'private.json')
+    file = join(folder, 'private.json')
     await writeFile(file, JSON.stringify({ ...made, privacy: { clip: 0.5, noise: 2 } }))
-    const state = freshState()
-    const args = (rounds: number) => [
-      ...peerArguments('fr', base, state, ['--manifest', file]),
+  })
+  const run = (state: string, rounds: number, strategy = 'comigs') =>
+    runCli([
+      ...peerArguments('fr', base, state, ['--manifest', file, '--strategy', strategy]),
       ...['--rounds', String(rounds), '--json', '--listen', '/ip4/127.0.0.1/tcp/0'],
-    ]
+    ])
+
+  it('is spent round by round, told, and remembered over a restart', async () => {
+    const state = freshState()
     const epsilons = async (rounds: number) => {
-      const { code, stdout } = await runCli(args(rounds))
+      const { code, stdout } = await run(state, rounds)
       expect(code).toBe(0)
       const events = stdout
         .trim()
@@ -181,9 +188,24 @@ describe('differential privacy', () => {
     expect(await epsilons(2)).toEqual([1, 2].map((releases) => epsilonSpent(releases, 2)))
     expect(await epsilons(4)).toEqual([3, 4].map((releases) => epsilonSpent(releases, 2)))
     // Who cannot say how much was spent does not go on as if nothing was.
-    await writeFile(join(state, 'privacy.json'), '{}')
-    const { code, stderr } = await runCli(args(5))
+    await rm(join(state, 'privacy.json'))
+    const { code, stderr } = await run(state, 5)
     expect(code).toBe(7)
     expect(stderr).toContain('privacy.json')
+  })
+
+  it('is not got around by training alone first: nothing of that is ever told', async () => {
+    const state = freshState()
+    expect((await run(state, 1, 'local')).code).toBe(0)
+    const { code, stderr } = await run(state, 2)
+    expect(code).toBe(7)
+    expect(stderr).toContain('--strategy local')
+    expect(await readdir(state)).not.toContain('published')
+    // Nor when it is taken away and brought back.
+    const taken = join(folder, 'alone.safetensors')
+    await exportModel({ as: 'mixture', state, out: taken, expert: 0, base, hubId: null })
+    const back = freshState()
+    await importMixture({ file: taken, state: back, base })
+    expect(await readStateDirectory(back).privacy(1)).toEqual({ releases: 0, unprotected: true })
   })
 })

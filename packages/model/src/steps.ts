@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { keyShape, type MixtureConfig, type ModelConfig } from './config.ts'
 import type { Step } from './engine/engine.ts'
 import type { TensorSpec } from './engine/graph.ts'
+import { ModelError } from './errors.ts'
 import { forward } from './forward.ts'
 import type { Weights } from './lora.ts'
 import type { Routed } from './mixture.ts'
@@ -34,7 +35,16 @@ export interface StepShape {
 
 const scalar: TensorSpec = { shape: [], dtype: 'float32' }
 
-function batchInputs({ batch, context }: Pick<StepShape, 'batch' | 'context'>): Record<string, TensorSpec> {
+/** @throws ModelError `OPTION_INVALID` when the base has no positions for so long a sequence */
+function batchInputs({
+  model,
+  batch,
+  context,
+}: Pick<StepShape, 'model' | 'batch' | 'context'>): Record<string, TensorSpec> {
+  if (context > model.positions) {
+    const expected = `at most ${model.positions}, the longest sequence of the base`
+    throw new ModelError({ code: 'OPTION_INVALID', option: '--context', value: String(context), expected })
+  }
   const rows = [batch * context]
   return { tokens: { shape: rows, dtype: 'int32' }, targets: { shape: rows, dtype: 'int32' } }
 }
@@ -141,7 +151,7 @@ export function pretrainStep({ model, batch, context }: PretrainShape): Step {
     reads: [BASE, first, second],
     writes: [BASE, first, second],
     inputs: {
-      ...batchInputs({ batch, context }),
+      ...batchInputs({ model, batch, context }),
       ...optimiserInputs,
       decay: { shape: [layout.size], dtype: 'float32' },
     },

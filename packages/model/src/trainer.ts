@@ -135,10 +135,6 @@ export async function createTrainer(
   options: TrainerOptions,
 ): Promise<Trainer> {
   const { mixture, batch, context } = options
-  if (context > base.config.positions) {
-    const expected = `at most ${base.config.positions}, the longest sequence of the base`
-    throw new ModelError({ code: 'OPTION_INVALID', option: '--context', value: String(context), expected })
-  }
   const layout = trainedLayout(base.config, mixture)
   const shape: StepShape = { model: base.config, mixture, layout, batch, context, balance: options.balance }
   const groups = [

@@ -27,6 +27,18 @@ const planOf = (experts = 2, overrides: Partial<MemoryPlan> = {}): MemoryPlan =>
   ...overrides,
 })
 
+describe('an estimate', () => {
+  it('says that a sequence is longer than the base has positions for, before anything is computed', () => {
+    const estimating = () => estimateMemory(tinyBase(), planOf(2, { context: TINY.positions + 1 }))
+    const value = String(TINY.positions + 1)
+    expect(estimating).toThrow(
+      expect.objectContaining({
+        detail: expect.objectContaining({ code: 'OPTION_INVALID', option: '--context', value }),
+      }),
+    )
+  })
+})
+
 describe('the bytes that a graph keeps', () => {
   const x = normal('x', [10, 10]) // 400 bytes
   const peakOf = (build: (x: tf.Tensor) => tf.Tensor) =>

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { ReadableStream } from 'node:stream/web'
-import writeFileAtomic from 'write-file-atomic'
 import { NodeError } from './errors.ts'
+import { replaceFile } from './replace-file.ts'
 
 export interface HubOptions {
   /** Where the hub is, without a slash at the end. */
@@ -42,7 +42,7 @@ export async function fetchBase(id: string, options: HubOptions): Promise<string
     if (!/^[0-9a-f]{40}$/.test(sha)) throw new Error(`"${sha}" is not a commit`)
     const folder = join(kept, sha)
     await download(name!, sha, folder, line, options.onProgress)
-    await writeFileAtomic(refOf(kept, revision), sha)
+    await replaceFile(refOf(kept, revision), sha)
     return folder
   } catch (error) {
     const known = error instanceof HubApiError ? undefined : await earlier(kept, revision)

@@ -39,7 +39,7 @@ import { PAPER } from './paper.ts'
 import { clippedIn, leftOutIn, recordRound } from './record-round.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
-import { openStateDirectory, type StateDirectory } from './state/state-directory.ts'
+import { openStateDirectory, type PrivacyRecord, type StateDirectory } from './state/state-directory.ts'
 import { createTextService } from './text/text-service.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
 import { VERSION } from './version.ts'
@@ -154,6 +154,7 @@ export async function runPeer(
     emit({ event: 'data', tokens })
     const initial = await training.prepare(prepareOptions(config, manifest, key))
     const resumed = await resume(training, state, config.experts, log)
+    const told = await requireTellable(manifest, state, config, resumed)
     emit({ event: 'start', round: resumed })
 
     // How good the base alone is, for comparison. Before others can see us: who is there is ready to train.
@@ -284,7 +285,7 @@ export async function runPeer(
       evaluateEvery: config.evaluateEvery,
       evaluateBatches: config.evaluateBatches,
       waitShare: WAIT_SHARE,
-      protect: await protection(manifest, state, config.strategy),
+      protect: await protection(manifest, state, config.strategy, told),
       checkpoint: async (round) => {
         await state.saveCheckpoint(
           await training.checkpoint({ round: String(round), experts: String(config.experts) }),
@@ -516,18 +517,41 @@ async function scrape(
   return metrics.registry.metrics()
 }
 
-/** Differential privacy as the manifest asks for it. Alone, a peer tells nothing that would need it. */
+/**
+ * What was told under differential privacy before; undefined where the federation asks for none.
+ * @throws NodeError `STATE_UNUSABLE` when what there is must not be told: nobody knows what was spent, or it was trained alone
+ */
+async function requireTellable(
+  { privacy }: Manifest,
+  state: StateDirectory,
+  { strategy }: PeerConfig,
+  resumed: number,
+): Promise<PrivacyRecord | undefined> {
+  if (privacy === undefined) return undefined
+  const told = await state.privacy(resumed)
+  if (strategy === 'local' || !told.unprotected) return told
+  const reason =
+    'it was trained alone, without the noise that the federation asks for, and would tell all of that at once; go on with --strategy local, or begin again in another folder (--state)'
+  throw new NodeError({ code: 'STATE_UNUSABLE', path: state.folder, reason })
+}
+
+/** Differential privacy as the manifest asks for it. Alone, a peer trains better without it: and stays alone from then on. */
 async function protection(
   { privacy }: Manifest,
   state: StateDirectory,
   strategy: Strategy,
+  told: PrivacyRecord | undefined,
 ): Promise<Parameters<typeof runRounds>[0]['protect']> {
-  if (privacy === undefined || strategy === 'local') return undefined
+  if (privacy === undefined || told === undefined) return undefined
+  if (strategy === 'local') {
+    await state.savePrivacy({ ...told, unprotected: true })
+    return undefined
+  }
   const random = secureRandom()
-  let releases = await state.releases()
+  let { releases } = told
   return async (start, trained) => {
     // Counted before it is told: a crash in between costs some of the promise, and breaks none of it.
-    await state.saveReleases(++releases)
+    await state.savePrivacy({ releases: ++releases, unprotected: false })
     return { x: privatised(start, trained, privacy, random), epsilon: epsilonSpent(releases, privacy.noise) }
   }
 }

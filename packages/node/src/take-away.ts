@@ -113,16 +113,12 @@ async function readPersonal(folder: string, given: string | undefined): Promise<
         base,
         trained,
         round,
-        mixtureFile: async () =>
-          encodeMixture({
-            trained,
-            counters: saved.counters,
-            extra: {
-              manifest: JSON.stringify(manifest),
-              round: String(round),
-              releases: String(await state.releases()),
-            },
-          }),
+        mixtureFile: async () => {
+          const told = manifest.privacy === undefined ? undefined : await state.privacy(round)
+          const privacy = told && { releases: String(told.releases), unprotected: String(told.unprotected) }
+          const extra = { manifest: JSON.stringify(manifest), round: String(round), ...privacy }
+          return encodeMixture({ trained, counters: saved.counters, extra })
+        },
       }
     } catch (error) {
       failure = error
@@ -198,12 +194,17 @@ export async function importMixture({ file, state: folder, base: given }: Import
   const { experts, rank, alpha, routing } = mixture.trained.mixture
   if (rank !== manifest.lora.rank || alpha !== manifest.lora.alpha || routing !== 'router')
     throw unusable(file, 'its mixture is not of the kind that its federation has')
-  const [round, releases] = ['round', 'releases'].map((name) => wholeNumber(mixture.extra[name], name, file))
+  const { extra } = mixture
+  const round = wholeNumber(extra['round'], 'round', file)
+  const told = manifest.privacy && {
+    releases: wholeNumber(extra['releases'], 'releases', file),
+    unprotected: extra['unprotected'] !== 'false', // nobody may believe that it was protected
+  }
   const state = await openStateDirectory(folder)
   try {
     if ((await state.manifest()) !== undefined || (await state.checkpoints()).length > 0)
       throw unusable(folder, 'a peer lives there already; import into another folder')
-    if (releases! > 0) await state.saveReleases(releases!)
+    if (told !== undefined) await state.savePrivacy(told)
     await state.saveCheckpoint(
       encodeCheckpoint(resumedState(mixture), { round: String(round), experts: String(experts) }),
     )
@@ -211,7 +212,7 @@ export async function importMixture({ file, state: folder, base: given }: Import
   } finally {
     await state.release()
   }
-  return { state: folder, federation: manifest.name, experts, round: round! }
+  return { state: folder, federation: manifest.name, experts, round }
 }
 
 function manifestOf(metadata: Readonly<Record<string, string>>, file: string): Manifest {

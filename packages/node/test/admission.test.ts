@@ -5,6 +5,7 @@ import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
@@ -157,6 +158,55 @@ describe('over TCP', () => {
     await a.hangUp(mallory.peerId)
     enough = true
     expect(await reaches(mallory, a)).toBe(false)
+  })
+
+  /** Says something to a host's port, as whoever does not speak libp2p; all that comes back. */
+  const raw = async (host: Host, said: Uint8Array): Promise<Buffer> => {
+    const socket = connect(address(host).nodeAddress().port, '127.0.0.1')
+    socket.on('error', () => undefined) // hung up on
+    const heard: Buffer[] = []
+    socket.on('data', (data: Buffer) => heard.push(data))
+    socket.end(said)
+    await new Promise((resolve) => socket.on('close', resolve))
+    return Buffer.concat(heard)
+  }
+  const MULTISTREAM = '\x13/multistream/1.0.0\n'
+
+  it('who has no key hears 24 random bytes, whatever it says, and no more', async () => {
+    const a = await start(psk())
+    // A nonce first, as the key's protocol has it; what follows it is noise to whoever does not know the key.
+    const said = Buffer.concat([Buffer.alloc(24, 7), Buffer.from(`${MULTISTREAM}\x07/noise\n`)])
+    const [first, second] = [await raw(a, said), await raw(a, said)]
+    expect([first.length, second.length]).toEqual([24, 24])
+    expect(first.equals(second)).toBe(false)
+  })
+
+  it('who is off the list proves its id, and is told of no protocol', async () => {
+    const a = await start({ psk: undefined, admits: () => false })
+    const stranger = await start(EVERYONE)
+    let isOver = Promise.resolve()
+    stranger.addEventListener('connection:open', ({ detail }) => {
+      isOver = new Promise<void>((resolve) =>
+        stranger.addEventListener('connection:close', (event) => {
+          if (event.detail.id === detail.id) resolve()
+        }),
+      )
+    })
+    await dial(stranger, a).catch(() => undefined)
+    await isOver
+    // What a peer speaks is the first that it tells.
+    const told = await stranger.peerStore.get(a.peerId).catch(() => ({ protocols: [] }))
+    expect(told.protocols).toEqual([])
+    expect(a.getPeers()).toEqual([])
+  })
+
+  it('a peer whose id is not of an Ed25519 key is nobody, whoever else is welcome', async () => {
+    const a = await start(EVERYONE)
+    const key = (await generateKeyPair('secp256k1')) as unknown as PrivateKey
+    const other = await start(EVERYONE, { key })
+    expect(await reaches(other, a)).toBe(false)
+    expect(await reaches(a, other)).toBe(false)
+    expect(a.getPeers()).toEqual([])
   })
 
   it.each([

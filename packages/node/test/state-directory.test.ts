@@ -1,8 +1,15 @@
+import { spawnSync } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openStateDirectory, type StateDirectory } from '../src/state/state-directory.ts'
+
+/** Our sources as they are, as ES modules. */
+const NODE_OPTIONS = [
+  ...['--conditions=@comigs/source', '--input-type=module'],
+  ...['--import', new URL('../../../scripts/typescript.mjs', import.meta.url).href],
+]
 
 describe('the state directory', () => {
   let folder: string
@@ -77,6 +84,43 @@ describe('the state directory', () => {
     await utimes(path, 0, 0)
     state = await openStateDirectory(folder)
     expect(await readFile(path, 'utf8')).toBe(String(process.pid))
+  })
+
+  it.each([undefined, '{}', '{"releases":3}', '{"releases":-1,"unprotected":false}'])(
+    'does not take what %s says of the privacy of rounds for nothing spent',
+    async (said) => {
+      if (said !== undefined) await writeFile(join(folder, 'privacy.json'), said)
+      await expect(state.privacy(1)).rejects.toMatchObject({
+        detail: { code: 'STATE_UNUSABLE', path: join(folder, 'privacy.json') },
+      })
+    },
+  )
+
+  it('knows that before the first round nothing was spent, and then what was written down', async () => {
+    expect(await state.privacy(0)).toEqual({ releases: 0, unprotected: false })
+    await state.savePrivacy({ releases: 3, unprotected: true })
+    expect(await state.privacy(7)).toEqual({ releases: 3, unprotected: true })
+  })
+
+  it('says which file does not fit on the disk any more, and leaves a whole checkpoint', async () => {
+    await state.saveCheckpoint(Uint8Array.of(1))
+    await state.release()
+    // A limit on the length of a file, which a process cannot set for itself, stands for a full disk.
+    const source = (path: string) => JSON.stringify(new URL(path, import.meta.url).href)
+    const script = `
+      import { openStateDirectory } from ${source('../src/state/state-directory.ts')}
+      process.on('SIGXFSZ', () => undefined) // or it is the end of the process
+      const state = await openStateDirectory(${JSON.stringify(folder)})
+      await state.saveCheckpoint(new Uint8Array(100_000)).catch(({ detail }) => console.log(JSON.stringify(detail)))
+      await state.release()`
+    const limited = ['-c', 'ulimit -f 8; exec "$0" "$@"', process.execPath, ...NODE_OPTIONS, '-e', script]
+    const { stdout, stderr } = spawnSync('sh', limited, { encoding: 'utf8' })
+    expect(stderr).toBe('')
+    const path = join(folder, 'checkpoint.safetensors')
+    expect(JSON.parse(stdout)).toMatchObject({ code: 'STATE_UNUSABLE', path })
+    state = await openStateDirectory(folder)
+    expect((await state.checkpoints()).map(({ bytes }) => [...bytes])).toEqual([[1]])
+    expect((await readdir(folder)).sort()).toEqual(['checkpoint.previous.safetensors', 'pid'])
   })
 
   it('says which file is damaged', async () => {

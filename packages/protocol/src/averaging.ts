@@ -1,6 +1,6 @@
 import { equals } from 'uint8arrays/equals'
 import { type Codec, requireFinite } from './codec/codec.ts'
-import { ProtocolError } from './errors.ts'
+import { isProtocolError, ProtocolError } from './errors.ts'
 import type { Direction } from './exchange.ts'
 import { type FetchFailure, type RefusalReason, reasonOf } from './gossip.ts'
 import { LIMITS } from './limits.ts'
@@ -115,7 +115,17 @@ export function createAveraging(init: AveragingInit): Averaging {
   /** Of the last increments, as they would have been. */
   const lengths: number[] = []
 
+  /** With whom an exchange was given up, and when: who dawdles must not have a place again and again. */
+  const givenUp = new Map<string, number>()
+  const mayAverage = (peer: string) =>
+    clock.now() - (givenUp.get(peer) ?? -Infinity) >= LIMITS.averagingPauseMs
+
   const refuse = (error: unknown, peer: string) => {
+    if (isProtocolError(error, 'PEER_TIMEOUT')) {
+      givenUp.delete(peer)
+      givenUp.set(peer, clock.now())
+      if (givenUp.size > LIMITS.copies) givenUp.delete(givenUp.keys().next().value!)
+    }
     events.onRefusal(reasonOf(error), peer, error instanceof Error ? error.message : String(error))
   }
 
@@ -133,11 +143,23 @@ export function createAveraging(init: AveragingInit): Averaging {
     }
   }
 
+  /** In so many bytes a progress timeout all of them pass in time. */
+  const least = Math.max(
+    LIMITS.progressBytes,
+    (codec.byteLength(initial.length) + differenceCodec.byteLength(initial.length)) *
+      (LIMITS.progressTimeoutMs / LIMITS.averagingMs),
+  )
+  const exchange = (
+    stream: WireStream,
+    peer: string,
+    talk: (dialogue: Dialogue) => Promise<Averaged | undefined>,
+  ) => converse(stream, clock, peer, 'averaging', talk, least)
+
   const ask = (peer: string, { own, written }: Offer) =>
     inPlace('asking', async () => {
       const stream = await openWithin(wire, clock, peer, AVERAGE_PROTOCOL, stopped.signal)
       try {
-        return await converse(stream, clock, peer, 'averaging', async (dialogue) => {
+        return await exchange(stream, peer, async (dialogue) => {
           const { say, hear } = counted(dialogue)
           const ours = written()
           say(headerOf(ours))
@@ -160,7 +182,7 @@ export function createAveraging(init: AveragingInit): Averaging {
 
   const answer = (peer: string, stream: WireStream, own: Float32Array) =>
     inPlace('answering', () =>
-      converse(stream, clock, peer, 'averaging', async (dialogue) => {
+      exchange(stream, peer, async (dialogue) => {
         const { say, hear } = counted(dialogue)
         const header = requireHeader(peer, readHeader(await hear()), codec)
         say(statusOnly(Status.OK))
@@ -253,8 +275,9 @@ export function createAveraging(init: AveragingInit): Averaging {
   /** Asks one after the other, until one has time. */
   const seek = async (ours: Offer, spreadMs: number): Promise<void> => {
     await clock.sleep(random() * spreadMs, stopped.signal)
-    const candidates = shuffled(init.outsiders(), random).slice(0, TRIES)
-    if (candidates.length === 0) whyNot = 'alone'
+    const outsiders = init.outsiders()
+    const candidates = shuffled(outsiders.filter(mayAverage), random).slice(0, TRIES)
+    if (candidates.length === 0) whyNot = outsiders.length === 0 ? 'alone' : 'timeout'
     for (const peer of candidates) {
       if (places.asking !== 'free' || stopped.signal.aborted) return
       try {
@@ -276,7 +299,8 @@ export function createAveraging(init: AveragingInit): Averaging {
             say(statusOnly(status))
           })
         if (!init.isAdmitted(peer)) return decline(Status.WRONG_FEDERATION)
-        if (places.answering !== 'free' || offered === undefined) return decline(Status.BUSY)
+        if (places.answering !== 'free' || offered === undefined || !mayAverage(peer))
+          return decline(Status.BUSY)
         try {
           await answer(peer, stream, offered.own)
         } catch (error) {

@@ -67,7 +67,7 @@ function render(d: ProtocolErrorDetail): string {
     case 'PEER_REFUSED':
       return `${d.peer} refused ${d.what}: ${d.status}`
     case 'PEER_TIMEOUT':
-      return `${d.peer} made no progress with ${d.what} for ${d.afterMs} ms`
+      return `${d.peer} made next to no progress with ${d.what} in ${d.afterMs} ms`
     case 'PEER_UNREACHABLE':
       return `${d.peer} cannot be reached (${d.stage} failed): ${d.reason}`
   }

@@ -393,7 +393,7 @@ export function createGossip(init: GossipInit): Gossip {
         take(author, { values, announced, signed, payload: undefined, seenAt: mixtures })
         if (!isNewer(wanted, announced)) return
       } catch (error) {
-        fail(author, reasonOf(error))
+        if (donor === author) fail(author, reasonOf(error)) // what another's copy of it is like says nothing about it
         refuse(reasonOf(error), donor, error instanceof Error ? error.message : String(error))
       }
     }

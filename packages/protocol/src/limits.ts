@@ -20,6 +20,14 @@ export const LIMITS = {
   addressBytes: 256,
   /** A stream that moves nothing for so long is given up. */
   progressTimeoutMs: 10_000,
+  /** Fewer bytes than these in so long, 13 kbit a second, are next to nothing. */
+  progressBytes: 16_384,
+  /** So often it may be next to nothing: messages are short, and links have bad moments. */
+  leanTimeouts: 3,
+  /** As slowly as this an averaging may pass: x has moved on meanwhile, and nobody else is served. */
+  averagingMs: 600_000,
+  /** An asker whose averaging was given up waits so long for the next: others come first. */
+  averagingPauseMs: 600_000,
   /** Dialling a peer and agreeing on a protocol. */
   openTimeoutMs: 10_000,
   /** Streams of one protocol that one peer may hold open towards us, and we towards it. */

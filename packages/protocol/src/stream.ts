@@ -12,20 +12,30 @@ const flat = (frame: Frame): Uint8Array => (frame instanceof Uint8ArrayList ? fr
 /** A reason to abort that is nobody's error; without one, Node makes an error with a stack each time. */
 const OVER = 'over'
 
-/** Calls `give up` when `touch` was not called for the progress timeout. */
-function watch(clock: Clock, giveUp: () => void): { touch(): void; stop(): void } {
+/**
+ * Looks each progress timeout how many bytes have moved, and calls `give up` when it is none; or once too often fewer than
+ * `least`, or a byte now and then would hold a stream open for hours.
+ */
+function watch(
+  clock: Clock,
+  giveUp: () => void,
+  least: number = LIMITS.progressBytes,
+): { moved(bytes: number): void; stop(): void } {
   const done = new AbortController()
-  let touches = 0
-  const wait = async (before: number): Promise<void> => {
-    await clock.sleep(LIMITS.progressTimeoutMs, done.signal)
-    if (done.signal.aborted) return
-    if (touches === before) giveUp()
-    else await wait(touches)
+  let bytes = 0
+  const look = async (): Promise<void> => {
+    for (let lean = 0; ; bytes = 0) {
+      await clock.sleep(LIMITS.progressTimeoutMs, done.signal)
+      if (done.signal.aborted) return
+      if (bytes < least) lean++
+      if (bytes === 0 || lean > LIMITS.leanTimeouts) break
+    }
+    giveUp()
   }
-  void wait(0)
+  void look()
   return {
-    touch: () => {
-      touches++
+    moved: (count) => {
+      bytes += count
     },
     stop: () => {
       done.abort(OVER)
@@ -50,7 +60,7 @@ export interface AskOptions {
 
 /**
  * One request, one answer: a framed message out; a framed header and then exactly as many raw bytes as it promises back.
- * Nothing is read beyond that, and a peer that stops moving is given up.
+ * Nothing is read beyond that, and a peer that stops moving, or hardly moves, is given up.
  * @throws ProtocolError `PEER_UNREACHABLE`, `PEER_TIMEOUT`, `PAYLOAD_WRONG_LENGTH`, `MESSAGE_MALFORMED`
  */
 export async function ask(
@@ -83,8 +93,8 @@ export async function ask(
       (source) => lp.encode(source),
       stream,
       (source) =>
-        readAnswer(source, peer, options, () => {
-          watchdog.touch()
+        readAnswer(source, peer, options, (bytes) => {
+          watchdog.moved(bytes)
         }),
     )
   } catch (error) {
@@ -103,18 +113,18 @@ async function readAnswer(
   source: AsyncIterable<Frame>,
   peer: string,
   options: AskOptions,
-  touch: () => void,
+  moved: (bytes: number) => void,
 ): Promise<Answer> {
   let header: Uint8Array | undefined
   let body: Uint8Array = new Uint8Array()
   let at = 0
-  const touched = async function* () {
+  const counted = async function* () {
     for await (const chunk of source) {
-      touch()
+      moved(chunk.byteLength)
       yield chunk as Uint8Array
     }
   }
-  const frames = lp.decode(touched(), { maxDataLength: LIMITS.frameBytes })
+  const frames = lp.decode(counted(), { maxDataLength: LIMITS.frameBytes })
   for await (const frame of frames) {
     if (header === undefined) {
       header = flat(frame)
@@ -218,9 +228,11 @@ export async function reply(
         for await (const request of requests) {
           const { header, body } = answer(flat(request))
           yield header
+          watchdog.moved(header.byteLength)
           for (let at = 0; body !== undefined && at < body.byteLength; at += LIMITS.frameBytes) {
-            watchdog.touch()
-            yield body.subarray(at, at + LIMITS.frameBytes)
+            const frame = body.subarray(at, at + LIMITS.frameBytes)
+            yield frame
+            watchdog.moved(frame.byteLength)
           }
           return
         }
@@ -242,8 +254,8 @@ export interface Dialogue {
 }
 
 /**
- * Runs a dialogue and sees that what was said is sent before it returns. A peer that moves nothing is given up, and when
- * anything goes wrong the stream is aborted, so that the other side knows.
+ * Runs a dialogue and sees that what was said is sent before it returns. A peer that moves nothing, or too often fewer than
+ * `least` bytes a progress timeout, is given up, and when anything goes wrong the stream is aborted, so that the other side knows.
  * @throws ProtocolError as `ask` does, and whatever `talk` throws
  */
 export async function converse<T>(
@@ -252,6 +264,7 @@ export async function converse<T>(
   peer: string,
   what: string,
   talk: (dialogue: Dialogue) => Promise<T>,
+  least?: number,
 ): Promise<T> {
   const timeout = new ProtocolError({
     code: 'PEER_TIMEOUT',
@@ -260,10 +273,11 @@ export async function converse<T>(
     afterMs: LIMITS.progressTimeoutMs,
   })
   const late = new AbortController()
-  const watchdog = watch(clock, () => {
+  const giveUp = () => {
     late.abort(OVER)
     stream.abort(timeout)
-  })
+  }
+  const watchdog = watch(clock, giveUp, least)
   const queue: Uint8Array[] = []
   let isOver = false
   let wake = (): void => undefined
@@ -276,14 +290,14 @@ export async function converse<T>(
       const frame = queue.shift()
       if (frame !== undefined) {
         yield frame
-        watchdog.touch()
+        watchdog.moved(frame.byteLength)
       } else if (isOver) return
       else await new Promise<void>((resolve) => (wake = resolve))
     }
   }
-  async function* touched(source: AsyncIterable<Frame>): AsyncGenerator<Uint8Array> {
+  async function* counted(source: AsyncIterable<Frame>): AsyncGenerator<Uint8Array> {
     for await (const chunk of source) {
-      watchdog.touch()
+      watchdog.moved(chunk.byteLength)
       yield chunk as Uint8Array
     }
   }
@@ -291,7 +305,7 @@ export async function converse<T>(
     const sent = stream.sink(lp.encode(said()))
     // A broken stream is told to who listens; here it must only not go unhandled.
     sent.catch(over)
-    const frames = lp.decode(touched(stream.source), { maxDataLength: LIMITS.frameBytes })
+    const frames = lp.decode(counted(stream.source), { maxDataLength: LIMITS.frameBytes })
     const result = await talk({
       say(frame) {
         queue.push(frame)

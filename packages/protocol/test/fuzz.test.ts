@@ -2,13 +2,18 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { decodeSigned, encodeSigned, readAnnouncement } from '../src/announcement.ts'
+import { AVERAGE_PROTOCOL, createAveraging } from '../src/averaging.ts'
 import { type CodecChoice, codecOf } from '../src/codec/codec.ts'
 import { isProtocolError } from '../src/errors.ts'
 import { type Exchange, PROTOCOLS } from '../src/exchange.ts'
+import { type RefusalReason, reasonOf } from '../src/gossip.ts'
 import { LIMITS } from '../src/limits.ts'
 import { decodeManifest, encodeManifest } from '../src/manifest.ts'
+import { norm } from '../src/mixing.ts'
 import { decodeOwnState, encodeOwnState } from '../src/own-state.ts'
 import {
+  AverageDone,
+  AverageHeader,
   CopyAnswer,
   CopyRequest,
   Hello,
@@ -21,8 +26,8 @@ import {
 import { payloadOf } from '../src/payload.ts'
 import { Reputation } from '../src/reputation.ts'
 import type { Random } from '../src/wire.ts'
-import { fetchPayload, startParty } from './support/exchanges.ts'
-import { announcementOf, federationBytes, forge, MANIFEST } from './support/federation.ts'
+import { fetchPayload, type Party, startParty } from './support/exchanges.ts'
+import { announcementOf, federationBytes, forge, MANIFEST, sha256 } from './support/federation.ts'
 import { answerWith, frame } from './support/hostile.ts'
 import { MemoryNetwork } from './support/memory-network.ts'
 import { randomBytes, randomVector, seeded } from './support/random.ts'
@@ -89,8 +94,18 @@ function alive(): number {
   return heapUsed + arrayBuffers
 }
 
-/** More than what compiled code and caches take; a million frames that each leave eight bytes behind are above it. */
+/**
+ * More than what compiled code and caches take; a million frames that each leave eight bytes behind are above it, and ten
+ * thousand streams that each leave a kilobyte.
+ */
 const GROWTH_BYTES = 8e6
+
+/** Whether something leaves nothing behind. */
+async function leavesNothing(run: () => Promise<void>): Promise<boolean> {
+  const before = alive()
+  await run()
+  return alive() - before < GROWTH_BYTES
+}
 
 /** What the decoder throws that is not a ProtocolError, each kind once; and whether memory grew. */
 function foreignErrors(
@@ -143,6 +158,7 @@ describe('hostile frames', () => {
     ['int4', { values: 'int4' }],
     ['top-k int8', { values: 'int8', topK: 0.1 }],
     ['top-k int4', { values: 'int4', topK: 0.02 }],
+    ['top-k float16', { values: 'float16', topK: 0.1 }],
     ['top-k float32', { values: 'float32', topK: 0.5 }],
   ])('get nothing but ProtocolErrors from the codec %s', (_, choice) => {
     const codec = codecOf(choice)
@@ -174,6 +190,13 @@ const BYTES = randomBytes(100, seeded(1))
 const PAYLOAD = payloadOf(BYTES)
 const GREETING = Hello.encode({ version: 1, manifest: encodeManifest(MANIFEST), addresses: [ADDRESS] })
 
+/** What the tests' own instruments have written down. */
+function forget(network: MemoryNetwork, ...parties: readonly Party[]): void {
+  network.handlerErrors.length = 0
+  for (const { admitted, refused, traffic, offences } of parties)
+    for (const list of [admitted, refused, traffic, offences]) list.length = 0
+}
+
 describe('hostile requests', () => {
   it.each([
     ['hello', GREETING],
@@ -191,15 +214,19 @@ describe('hostile requests', () => {
     const wire = network.wire('alice')
     const reputation = new Reputation(clock)
     let framed = true
-    for (const bytes of fuzzed([valid], 7, STREAMS)) {
-      const stream = await wire.open('bob', PROTOCOLS[kind])
-      // Every other as a frame: hostile messages, and hostile framing.
-      await stream.sink([framed ? frame(bytes) : bytes])
-      framed = !framed
-      // As fast as bob answers anyone.
-      await clock.advance(LIMITS.requestIntervalMs)
-      for (const { peer, reason } of bob.offences.splice(0)) reputation.blame(peer, reason)
+    const flood = async () => {
+      for (const bytes of fuzzed([valid], 7, STREAMS)) {
+        const stream = await wire.open('bob', PROTOCOLS[kind])
+        // Every other as a frame: hostile messages, and hostile framing.
+        await stream.sink([framed ? frame(bytes) : bytes])
+        framed = !framed
+        // As fast as bob answers anyone.
+        await clock.advance(LIMITS.requestIntervalMs)
+        for (const { peer, reason } of bob.offences.splice(0)) reputation.blame(peer, reason)
+        forget(network, alice, bob)
+      }
     }
+    expect(await leavesNothing(flood)).toBe(true)
     expect(reputation.isCutOff('alice')).toBe(true)
     expect(clock.sleeping).toBe(0)
     expect((await clock.run(alice.exchange.fetchCopy('bob', 'alice', 100))).bytes).toEqual(BYTES)
@@ -234,24 +261,34 @@ describe('hostile answers', () => {
       PeersAnswer.encode({ peers: [{ peer: 'carol', addresses: [ADDRESS], ageSeconds: 3 }] }),
       (exchange) => exchange.fetchPeers('bob', { count: 3, near: '01', outside: false }),
     ],
-  ])('about %s get nothing but ProtocolErrors', async (_, protocol, header, asking) => {
-    const network = new MemoryNetwork()
-    const clock = new VirtualClock()
-    const { exchange } = await startParty(network, clock, 'alice')
-    const foreign = new Set<string>()
-    // Whole streams: header, a body of 100 bytes where one is promised, and their framing.
-    const stream = new Uint8Array([...frame(header), ...frame(BYTES)])
-    const framed = [...fuzzed([header], 8, STREAMS / 2)].map((bytes) => [frame(bytes), frame(BYTES)])
-    const raw = [...fuzzed([stream], 9, STREAMS / 2)].map((bytes) => [bytes])
-    for (const pieces of [...framed, ...raw]) {
-      await answerWith(network, 'bob', PROTOCOLS[protocol], () => pieces)
-      await clock
-        .run(asking(exchange))
-        .catch((error: unknown) => isProtocolError(error) || foreign.add(String(error)))
-    }
-    expect([...foreign]).toEqual([])
-    expect(clock.sleeping).toBe(0)
-  })
+  ])(
+    'about %s get nothing but ProtocolErrors, and the sender is cut off',
+    async (_, protocol, header, asking) => {
+      const network = new MemoryNetwork()
+      const clock = new VirtualClock()
+      const alice = await startParty(network, clock, 'alice')
+      const reputation = new Reputation(clock)
+      const foreign = new Set<string>()
+      // Whole streams: header, a body of 100 bytes where one is promised, and their framing.
+      const stream = new Uint8Array([...frame(header), ...frame(BYTES)])
+      const framed = [...fuzzed([header], 8, STREAMS / 2)].map((bytes) => [frame(bytes), frame(BYTES)])
+      const raw = [...fuzzed([stream], 9, STREAMS / 2)].map((bytes) => [bytes])
+      const flood = async () => {
+        for (const pieces of [...framed, ...raw]) {
+          await answerWith(network, 'bob', PROTOCOLS[protocol], () => pieces)
+          await clock.run(asking(alice.exchange)).catch((error: unknown) => {
+            if (isProtocolError(error)) reputation.blame('bob', reasonOf(error))
+            else foreign.add(String(error))
+          })
+          forget(network, alice)
+        }
+      }
+      expect(await leavesNothing(flood)).toBe(true)
+      expect([...foreign]).toEqual([])
+      expect(reputation.isCutOff('bob')).toBe(true)
+      expect(clock.sleeping).toBe(0)
+    },
+  )
 
   it('with nested groups as deep as an answer may be are no different', async () => {
     const network = new MemoryNetwork()
@@ -273,4 +310,92 @@ describe('hostile answers', () => {
     expect(await clock.run(exchange.hello('bob'))).toEqual(MANIFEST)
     expect(encodeSigned(decodeSigned(DATA))).toEqual(DATA)
   })
+})
+
+describe('hostile averaging', () => {
+  const COUNT = 300
+  const codec = codecOf({ values: 'float16' }) // rounds to nearest, so that what each side has to say is known beforehand
+  const written = (vector: Float32Array) => codec.encode(vector, () => 0)
+  const [own, theirs] = [randomVector(COUNT, 1), written(randomVector(COUNT, 2))]
+  const difference = written(own.map((value, k) => value - codec.decode(theirs, COUNT)[k]!))
+  /** What the other side of alice says: who asks her, and whom she asks. */
+  const header = (payload: Uint8Array) =>
+    AverageHeader.encode({ status: Status.OK, length: payload.byteLength, hash: sha256(payload), noise: 0 })
+  const done = (payload: Uint8Array) => AverageDone.encode({ hash: sha256(payload) })
+  const ready = AverageHeader.encode({ status: Status.OK, length: 0, hash: new Uint8Array(), noise: 0 })
+  const SAID = {
+    asks: [header(theirs), theirs, done(difference)],
+    answers: [ready, header(theirs), theirs, done(written(own))],
+  }
+
+  async function setUp(role: keyof typeof SAID) {
+    const network = new MemoryNetwork()
+    const clock = new VirtualClock()
+    const refusals: { reason: RefusalReason; detail: string }[] = []
+    const alice = createAveraging({
+      initial: new Float32Array(COUNT),
+      codec,
+      differenceCodec: codec,
+      wire: network.wire('alice'),
+      clock,
+      random: seeded(3),
+      robust: true,
+      isAdmitted: () => true,
+      outsiders: () => (role === 'answers' ? ['mallory'] : []),
+      events: {
+        onTraffic: () => undefined,
+        onRefusal: (reason, _, detail) => refusals.push({ reason, detail }),
+      },
+    })
+    await alice.start()
+    /** A round of alice's in which mallory says these pieces. */
+    const round = async (pieces: readonly Uint8Array[]) => {
+      if (role === 'answers') await answerWith(network, 'mallory', AVERAGE_PROTOCOL, () => pieces)
+      alice.offer(own)
+      const stream =
+        role === 'asks' ? await network.wire('mallory').open('alice', AVERAGE_PROTOCOL) : undefined
+      await stream?.sink(pieces)
+      await clock.advance(1000)
+      network.handlerErrors.length = 0
+      return alice.take()
+    }
+    return { clock, refusals, round }
+  }
+
+  it.each(['asks', 'answers'] as const)(
+    'that %s moves nobody, leaves nothing, and is cut off',
+    async (role) => {
+      const { clock, refusals, round } = await setUp(role)
+      const reputation = new Reputation(clock)
+      const said = SAID[role]
+      const whole = new Uint8Array(Buffer.concat(said.map(frame)))
+      const framed = said.map((valid, which) => [...fuzzed([valid], 11 + which, STREAMS / 2 / said.length)])
+      const streams = [
+        ...framed.flatMap((all, which) => all.map((bytes) => said.with(which, bytes).map(frame))),
+        ...[...fuzzed([whole], 20, STREAMS / 2)].map((bytes) => [bytes]),
+      ]
+      const broken = new Set<string>()
+      const lengths = new Set<number>()
+      const flood = async () => {
+        for (const pieces of streams) {
+          for (const { increment } of await round(pieces)) lengths.add(norm(increment))
+          for (const { reason, detail } of refusals.splice(0)) {
+            reputation.blame('mallory', reason)
+            if (reason === 'unreachable') broken.add(detail)
+          }
+        }
+      }
+      expect(await leavesNothing(flood)).toBe(true)
+      // How a stream looks that ends too early, and nothing of our own.
+      const early = (how: string) => `mallory cannot be reached (protocol failed): ${how}`
+      expect([...broken].sort()).toEqual(
+        [early('the stream ended before all was said'), early('Unexpected end of input')].sort(),
+      )
+      // A few are as good as the valid one, or better: what follows is not read. None of them moves us further than that.
+      expect(Math.max(...lengths)).toBeLessThanOrEqual(norm(own))
+      expect(reputation.isCutOff('mallory')).toBe(true)
+      expect(clock.sleeping).toBe(0)
+      expect(await round(said.map(frame))).toHaveLength(1)
+    },
+  )
 })

@@ -342,6 +342,7 @@ describe('a donor that lies about a copy', () => {
       blamed: refusals('alice'),
       got: copyAt(carol, 'alice'),
       truth: told(alice),
+      leftOut: carol.gossip.mix(x(3)).leftOut,
     }
   }
 
@@ -402,13 +403,14 @@ describe('a donor that lies about a copy', () => {
   })
 
   it('is the one to blame, not the author', async () => {
-    const { lies, blamed, got } = await carolAsks(
+    const { lies, blamed, got, leftOut } = await carolAsks(
       ({ alice }) => ({ announcement: stateOf(alice, 1).announcement, bytes: copyBytes(x(5)) }),
       { honest: false },
     )
     expect(got).toBeUndefined()
     expect(lies).toEqual(['hash'])
     expect(new Set(blamed)).toEqual(new Set(['unreachable']))
+    expect(leftOut).toEqual([{ peer: 'alice', reason: 'unreachable' }])
   })
 
   it('with a stale copy that we have already does not keep us from the newest', async () => {

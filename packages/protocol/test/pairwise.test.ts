@@ -37,18 +37,20 @@ async function start(
     wire = network.wire(name),
     strangers = [],
     robust = false,
+    initial = INITIAL,
   }: {
     outsiders?: readonly string[]
     codec?: CodecName
     wire?: Wire
     strangers?: readonly string[]
     robust?: boolean
+    initial?: Float32Array
   } = {},
 ): Promise<Party> {
   const refusals: RefusalReason[] = []
   const bytes = { in: 0, out: 0 }
   const averaging = createAveraging({
-    initial: INITIAL,
+    initial,
     codec: CODECS[codec],
     differenceCodec: CODECS[codec === 'int8' ? 'int4' : codec],
     wire,
@@ -415,6 +417,85 @@ describe('a hostile other side', () => {
     bob.averaging.offer(x(4))
     await clock.advance(A_WHILE_MS)
     expect(only(alice).peer).toBe('bob')
+  })
+
+  const inPieces = async function* (clock: VirtualClock, bytes: Uint8Array, length: number) {
+    for (let at = 0; at < bytes.byteLength; at += length) {
+      yield bytes.subarray(at, at + length)
+      await clock.sleep(LIMITS.progressTimeoutMs - 1000)
+    }
+  }
+  const givenUpMs = (LIMITS.leanTimeouts + 1) * LIMITS.progressTimeoutMs
+
+  it('that answers a byte now and then is given up, and not asked again for a while', async () => {
+    const world = createWorld()
+    const { network, clock } = world
+    await answerWith(network, 'mallory', AVERAGE_PROTOCOL, () =>
+      inPieces(clock, new Uint8Array([...ready, ...header(), ...frame(good)]), 1),
+    )
+    const outsiders = ['mallory']
+    const alice = await start(world, 'alice', { outsiders })
+    alice.averaging.offer(x(3))
+    await clock.advance(A_WHILE_MS + givenUpMs)
+    expect(alice.refusals).toEqual(['timeout'])
+    const bob = await start(world, 'bob')
+    outsiders.push('bob')
+    for (let round = 0; round < 5; round++) {
+      for (const { averaging } of [alice, bob]) averaging.offer(x(4))
+      await clock.advance(30_000) // the first of these rounds comes late: half as long is looked for somebody to ask
+      expect(only(alice).peer).toBe('bob')
+    }
+    expect(alice.refusals).toEqual(['timeout'])
+  })
+
+  it('that asks a byte now and then is given up, and then others come first', async () => {
+    const world = createWorld()
+    const { network, clock } = world
+    const alice = await start(world, 'alice')
+    alice.averaging.offer(x(3))
+    const whole = CODECS.int8.encode(x(9), seeded(1))
+    const asks = new Uint8Array([
+      ...header({ length: whole.byteLength, hash: sha256(whole) }),
+      ...frame(whole),
+    ])
+    const dribble = async () => {
+      const stream = await network.wire('mallory').open('alice', AVERAGE_PROTOCOL)
+      void stream.sink(inPieces(clock, asks, 1)).catch(() => undefined)
+    }
+    await dribble()
+    await clock.advance(givenUpMs)
+    expect(alice.refusals).toEqual(['timeout'])
+    await dribble()
+    const bob = await start(world, 'bob', { outsiders: ['alice'] })
+    bob.averaging.offer(x(4))
+    await clock.advance(A_WHILE_MS)
+    expect(only(alice).peer).toBe('bob')
+    // Not for ever: it may have been a bad link.
+    await clock.advance(LIMITS.averagingPauseMs)
+    alice.averaging.offer(x(3))
+    await dribble()
+    await clock.advance(givenUpMs)
+    expect(alice.refusals).toEqual(['timeout', 'timeout'])
+  })
+
+  it.each([
+    ['would take much longer than ten minutes is given up', 16_384, 'timeout'],
+    ['would take hardly ten minutes is heard to its end', 32_768, 'hash'],
+  ] as const)('that asks at a rate at which a long vector %s', async (_, length, reason) => {
+    const world = createWorld()
+    const { network, clock } = world
+    const initial = new Float32Array(400_000)
+    const alice = await start(world, 'alice', { initial, codec: 'float16' })
+    alice.averaging.offer(initial.slice())
+    const stream = await network.wire('mallory').open('alice', AVERAGE_PROTOCOL)
+    const body = new Uint8Array(2 * initial.length)
+    const frames = [0, 1, 2, 3].map((i) => frame(body.subarray(i * 200_000, (i + 1) * 200_000)))
+    const bytes = new Uint8Array(
+      Buffer.concat([header({ length: body.byteLength, hash: new Uint8Array(32) }), ...frames]),
+    )
+    void stream.sink(inPieces(clock, bytes, length)).catch(() => undefined)
+    await clock.advance(LIMITS.averagingMs)
+    expect(alice.refusals).toEqual([reason])
   })
 
   const wholeOf = (bytes: Uint8Array) => [

@@ -266,6 +266,45 @@ describe('the patience of ask', () => {
     expect([0, 7, 19].map((i) => body[i * piece])).toEqual([0, 7, 19])
   })
 
+  it('ends when hardly anything comes: a byte now and then is no progress', async () => {
+    const setting = setUp(1000)
+    let sent = 0
+    await setting.bytes(async function* () {
+      for (const byte of [...frame(HEADER), ...frame(new Uint8Array(1000))]) {
+        yield Uint8Array.of(byte)
+        sent++
+        await setting.clock.sleep(LIMITS.progressTimeoutMs - 1000)
+      }
+    })
+    const afterMs = (LIMITS.leanTimeouts + 1) * LIMITS.progressTimeoutMs
+    expect(await fails(setting)).toEqual({ code: 'PEER_TIMEOUT', afterMs })
+    expect(sent).toBeLessThan(10)
+  })
+
+  it('lasts as long as the least that is asked comes', async () => {
+    const { bytes, asked, clock } = setUp(100 * LIMITS.progressBytes)
+    await bytes(async function* () {
+      yield frame(HEADER)
+      for (let i = 0; i < 100; i++) {
+        await clock.sleep(LIMITS.progressTimeoutMs - 1)
+        yield frame(new Uint8Array(LIMITS.progressBytes).fill(i))
+      }
+    })
+    expect((await asked()).body.at(-1)).toBe(99)
+  })
+
+  it('bears with a link that is worse for a while, and with short messages that take their time', async () => {
+    const { bytes, asked, clock } = setUp(LIMITS.leanTimeouts + 1)
+    await bytes(async function* () {
+      yield frame(HEADER)
+      for (let i = 0; i <= LIMITS.leanTimeouts; i++) {
+        await clock.sleep(LIMITS.progressTimeoutMs - 1)
+        yield frame(Uint8Array.of(i))
+      }
+    })
+    expect([...(await asked()).body]).toEqual([0, 1, 2, 3])
+  })
+
   it('lasts as long as bytes come: a slow link needs long for a large frame', async () => {
     const { bytes, asked, clock } = setUp(LIMITS.frameBytes)
     const whole = frame(randomBytes(LIMITS.frameBytes, seeded(1)))

@@ -1,7 +1,6 @@
-import type { Wire, WireStream } from '../../../packages/protocol/src/index.ts'
+import type { Clock, Wire, WireStream } from '../../../packages/protocol/src/index.ts'
 import { PROTOCOLS } from '../../../packages/protocol/src/index.ts'
 import type { RoundTrainer } from '../../../packages/node/src/round.ts'
-import { forEver } from '../../../packages/protocol/test/support/hostile.ts'
 
 /** What bad peers do. The first eight tell wrong vectors, as signed and well-formed as any; the others break the protocol. */
 export const ATTACKS = [
@@ -88,11 +87,11 @@ function statistics(vectors: readonly Float32Array[], initial: Float32Array) {
 type Handler = (stream: WireStream, peer: string) => Promise<void>
 
 /** A wire whose answers are not what the protocol asks for. */
-export function misbehaving(wire: Wire, attack: Attack): Wire {
+export function misbehaving(wire: Wire, attack: Attack, clock: Clock): Wire {
   const instead = (protocol: string, honest: Handler): Handler => {
     const isData =
       protocol === PROTOCOLS.payload || protocol === PROTOCOLS.copy || protocol.endsWith('/average')
-    if (attack === 'slow-loris' && isData) return () => forEver()
+    if (attack === 'slow-loris' && isData) return (stream) => stream.sink(dribble(clock))
     if (attack === 'oversize-frame' && isData)
       return (stream) => stream.sink([Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0x07)])
     if (attack === 'garbage-bytes' && protocol === PROTOCOLS.payload)
@@ -102,6 +101,18 @@ export function misbehaving(wire: Wire, attack: Attack): Wire {
     return honest
   }
   return { ...wire, handle: (protocol, handler) => wire.handle(protocol, instead(protocol, handler)) }
+}
+
+/** Just before silence is noticed. */
+const DRIBBLE_MS = 9000
+
+/** The beginning of a frame as long as a frame may be, and then a byte of it now and then. */
+async function* dribble(clock: Clock): AsyncGenerator<Uint8Array> {
+  yield Uint8Array.of(0xff, 0xff, 0x0f)
+  for (;;) {
+    await clock.sleep(DRIBBLE_MS)
+    yield Uint8Array.of(0)
+  }
 }
 
 /** Headers and small frames: what is longer is data. */

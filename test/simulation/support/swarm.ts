@@ -197,7 +197,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     const attack = peer.isBad ? options.attack!.kind : undefined
     const honestWire = mortal(network.wire(id), end.signal)
     const honest = peer.isStranger && index % 2 === 1 ? newer(honestWire) : honestWire
-    const wire = attack === undefined ? honest : misbehaving(honest, attack)
+    const wire = attack === undefined ? honest : misbehaving(honest, attack, clock)
     const reputation = new Reputation(own)
     const start = disk.checkpoint ?? { round: 0, x: problem.initial }
     const honestTrainer = createTrainer({

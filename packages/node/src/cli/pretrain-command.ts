@@ -3,10 +3,10 @@ import type { DataSource, EngineName, ModelConfig } from '@comigs/model'
 import type { Command } from 'commander'
 import { appendFile, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import writeFileAtomic from 'write-file-atomic'
 import { between, option, shared, wholeNumber } from './options.ts'
 import { count, print, printJson } from './output.ts'
 import { stopSignal } from './stop-signal.ts'
+import { replaceFile } from '../replace-file.ts'
 
 interface Flags {
   readonly data: string
@@ -138,9 +138,9 @@ async function pretrain(flags: Flags): Promise<void> {
     const bitsPerByte = (validLoss * tokens) / Math.LN2 / validBytes
     await report({ ...line, validLoss: rounded(validLoss), bitsPerByte: rounded(bitsPerByte) })
     const { step, arrays } = await pretrainer.save()
-    await writeFileAtomic(stateFile, Buffer.from(model.writeSafetensors(arrays, { step: String(step) })))
+    await replaceFile(stateFile, model.writeSafetensors(arrays, { step: String(step) }))
     const weights = model.writeSafetensors(await pretrainer.arrays(), { format: 'pt' }, 'F16')
-    await writeFileAtomic(join(flags.out, 'model.safetensors'), Buffer.from(weights))
+    await replaceFile(join(flags.out, 'model.safetensors'), weights)
   }
   await writeFile(join(flags.out, 'config.json'), `${JSON.stringify(model.hubConfig(config), null, 2)}\n`)
   if (flags.tokenizer !== flags.out) {

@@ -13,7 +13,6 @@ import {
 import { createHash } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import writeFileAtomic from 'write-file-atomic'
 import { NodeError } from '../errors.ts'
 import { PAPER } from '../paper.ts'
 import { loadUsers, type User } from './data.ts'
@@ -21,6 +20,7 @@ import { type FederationResult, runFederation } from './federation.ts'
 import { loadRun, removeRun, saveRun } from './run-file.ts'
 import type { Strategy } from './strategy.ts'
 import type { Setting } from './suites.ts'
+import { replaceFile } from '../replace-file.ts'
 
 export interface ExperimentConfig {
   readonly settings: readonly Setting[]
@@ -137,7 +137,7 @@ export async function runExperiment(
           })
           if (result === undefined) return undefined
           const run: Run = { ...what, ...result, seconds: seconds() }
-          await writeFileAtomic(files.result, `${JSON.stringify(run, null, 2)}\n`)
+          await replaceFile(files.result, `${JSON.stringify(run, null, 2)}\n`)
           await removeRun(files.state)
           runs.push(run)
           onEvent({ event: 'run', finished: runs.length, of, reused: false, ...run })

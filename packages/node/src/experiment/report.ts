@@ -1,9 +1,9 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import writeFileAtomic from 'write-file-atomic'
 import { meanOf, type Perplexities } from './federation.ts'
 import { barPlot, linePlot } from './plot.ts'
 import type { Run } from './experiment.ts'
+import { replaceFile } from '../replace-file.ts'
 
 /** One strategy on one data set, over seeds. */
 export interface Row {
@@ -59,7 +59,7 @@ export async function writeReport(out: string, runs: readonly Run[]): Promise<st
     'tables.md': tables(all),
     ...plots(all),
   }
-  for (const [name, content] of Object.entries(files)) await writeFileAtomic(join(out, name), content)
+  for (const [name, content] of Object.entries(files)) await replaceFile(join(out, name), content)
   return Object.keys(files).map((name) => join(out, name))
 }
 

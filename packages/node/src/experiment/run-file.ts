@@ -1,8 +1,8 @@
 import { readSafetensors, writeSafetensors, type NamedArray } from '@comigs/model'
 import { readFile, rm } from 'node:fs/promises'
-import writeFileAtomic from 'write-file-atomic'
 import { NodeError } from '../errors.ts'
 import type { CurvePoint, FederationState } from './federation.ts'
+import { replaceFile } from '../replace-file.ts'
 
 /** What is not an array of a state, as JSON. */
 interface Plain {
@@ -32,7 +32,7 @@ export async function saveRun(path: string, { state, seconds }: SavedRun): Promi
   ]
   const steps = models.map(({ expertSteps, routerSteps }) => ({ expertSteps, routerSteps }))
   const plain: Plain = { round, curve, bytesPerRound, models: steps, memory: memory.length, seconds }
-  await writeFileAtomic(path, Buffer.from(writeSafetensors(arrays, { run: JSON.stringify(plain) })))
+  await replaceFile(path, writeSafetensors(arrays, { run: JSON.stringify(plain) }))
 }
 
 /**

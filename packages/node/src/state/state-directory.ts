@@ -4,9 +4,9 @@ import type { PrivateKey } from '@libp2p/interface'
 import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import writeFileAtomic from 'write-file-atomic'
 import { z } from 'zod'
 import { NodeError } from '../errors.ts'
+import { replaceFile } from '../replace-file.ts'
 
 /** Addresses of peers met before, by peer id. */
 export type KnownPeers = Readonly<Record<string, readonly string[]>>
@@ -26,7 +26,7 @@ export interface StateDirectory extends ReadableState {
   saveOwnState(state: OwnState): Promise<void>
   knownPeers(): Promise<KnownPeers>
   saveKnownPeers(peers: KnownPeers): Promise<void>
-  saveReleases(count: number): Promise<void>
+  savePrivacy(record: PrivacyRecord): Promise<void>
   /** Lets another process use the folder. */
   release(): Promise<void>
 }
@@ -36,8 +36,19 @@ export interface ReadableState {
   manifest(): Promise<Manifest | undefined>
   /** Newest first; the second serves when the first is damaged. */
   checkpoints(): Promise<readonly { readonly path: string; readonly bytes: Uint8Array }[]>
-  /** Rounds whose update left this machine under differential privacy. */
-  releases(): Promise<number>
+  /**
+   * What was told under differential privacy by the end of that round.
+   * @throws NodeError `STATE_UNUSABLE` when nobody wrote it down: it is not nothing
+   */
+  privacy(round: number): Promise<PrivacyRecord>
+}
+
+/** What a federation's differential privacy has to know of the past. */
+export interface PrivacyRecord {
+  /** Rounds whose update left this machine, clipped and with noise. */
+  readonly releases: number
+  /** Whether a round was trained alone, without either: whatever is told after that gives it away. */
+  readonly unprotected: boolean
 }
 
 const PRIVATE_FOLDER = 0o700
@@ -59,7 +70,7 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
 
   const write = async (name: string, data: Uint8Array | string): Promise<void> => {
     try {
-      await writeFileAtomic(at(name), Buffer.from(data as Uint8Array), { mode: PRIVATE_FILE })
+      await replaceFile(at(name), data, PRIVATE_FILE)
     } catch (error) {
       throw unusable(at(name), error)
     }
@@ -109,7 +120,7 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
     },
     saveKnownPeers: (peers) => write('peers.json', `${JSON.stringify(peers, null, 2)}\n`),
 
-    saveReleases: (releases) => write('privacy.json', `${JSON.stringify({ releases })}\n`),
+    savePrivacy: (record) => write('privacy.json', `${JSON.stringify(record)}\n`),
 
     release: () => rm(at('pid'), { force: true }),
   }
@@ -117,11 +128,16 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
 
 /** The folder of a peer that may be running: nothing is locked, made or written. */
 export function readStateDirectory(folder: string): ReadableState {
-  const { manifest, checkpoints, releases } = reader(folder)
-  return { manifest, checkpoints, releases }
+  const { manifest, checkpoints, privacy } = reader(folder)
+  return { manifest, checkpoints, privacy }
 }
 
-function reader(folder: string) {
+const PRIVACY_RECORD = z.strictObject({ releases: z.number().int().nonnegative(), unprotected: z.boolean() })
+
+function reader(folder: string): ReadableState & {
+  read(name: string): Promise<Buffer | undefined>
+  json(name: string): Promise<unknown>
+} {
   const at = (name: string) => join(folder, name)
   const read = async (name: string): Promise<Buffer | undefined> => {
     try {
@@ -155,13 +171,15 @@ function reader(folder: string) {
       }
       return found
     },
-    async releases() {
+    async privacy(round) {
       const stored = await json('privacy.json')
-      if (stored === undefined) return 0
-      const parsed = z.strictObject({ releases: z.number().int().nonnegative() }).safeParse(stored)
-      // Not 0: nobody may believe that nothing was spent.
-      if (!parsed.success) throw unusable(at('privacy.json'), 'it does not say how many rounds were told')
-      return parsed.data.releases
+      if (stored === undefined && round === 0) return { releases: 0, unprotected: false }
+      const parsed = PRIVACY_RECORD.safeParse(stored)
+      if (!parsed.success) {
+        const reason = `it does not say what was told in ${round} rounds; begin again in another folder (--state)`
+        throw unusable(at('privacy.json'), reason)
+      }
+      return parsed.data
     },
   }
 }
