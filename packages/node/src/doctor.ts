@@ -273,7 +273,7 @@ function lookAtAddress({ observed }: Visit): Finding {
     check,
     status: 'warn',
     found: `the peer sees us as ${seen}, which is not an address of this machine: there is a router (NAT) in between`,
-    advice: `others reach us only while we hold a connection; to be reachable, forward a port to this machine and add --listen /ip4/0.0.0.0/tcp/<port> --announce /ip4/${seen}/tcp/<port>`,
+    advice: `others reach us only while we hold a connection; to be reachable, try --upnp, or forward a port to this machine and add --listen /ip4/0.0.0.0/tcp/<port> --announce /ip4/${seen}/tcp/<port>`,
   }
 }
 

@@ -66,6 +66,8 @@ export type PeerEvent =
       readonly found: string
       readonly advice?: string
     }
+  /** What became of asking the router to let others in, whenever that changes. */
+  | { readonly event: 'upnp'; readonly found: string; readonly advice?: string }
   | { readonly event: 'data'; readonly tokens: Readonly<Record<SplitName, number>> }
   | { readonly event: 'start'; readonly round: number }
   | {

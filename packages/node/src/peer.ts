@@ -85,6 +85,8 @@ export interface PeerConfig {
   readonly announce: readonly string[]
   /** Whether to carry connections to peers that cannot be dialled. */
   readonly relay: boolean
+  /** Whether to ask the router to forward our ports. */
+  readonly upnp: boolean
   /** Whether many peers share this machine's address. */
   readonly crowded: boolean
   readonly http: { readonly host: string; readonly port: number }
@@ -172,6 +174,13 @@ export async function runPeer(
       listen: config.listen,
       announce: config.announce,
       relay: config.relay,
+      upnp: config.upnp
+        ? {
+            onFinding: (finding) => {
+              emit({ event: 'upnp', ...finding })
+            },
+          }
+        : undefined,
       federation,
       crowded: config.crowded,
       metrics: prometheusMetrics({
@@ -636,6 +645,7 @@ function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
       status.consensus = { neighbours: event.neighbours, consensusDistance: event.consensusDistance }
       break
     case 'memory':
+    case 'upnp':
     case 'start':
     case 'joined':
     case 'refused':

@@ -44,10 +44,17 @@ export class PeerProcess {
 
   constructor(
     args: readonly string[],
-    options: { listen?: string; env?: Record<string, string>; onEvent?(event: PeerEvent): void } = {},
+    options: {
+      listen?: string
+      env?: Record<string, string>
+      /** A program to run it with, and its arguments. */
+      within?: readonly string[]
+      onEvent?(event: PeerEvent): void
+    } = {},
   ) {
-    const { listen = '/ip4/127.0.0.1/tcp/0', env, onEvent } = options
-    this.#child = spawn(process.execPath, [MAIN, '--json', '--listen', listen, '--crowded', ...args], {
+    const { listen = '/ip4/127.0.0.1/tcp/0', env, within = [], onEvent } = options
+    const [program, ...before] = [...within, process.execPath]
+    this.#child = spawn(program, [...before, MAIN, '--json', '--listen', listen, '--crowded', ...args], {
       env: { ...process.env, ...env },
     })
     createInterface({ input: this.#child.stdout! }).on('line', (line) => {

@@ -95,6 +95,10 @@ function describe(event: PeerEvent): string[] {
       return event.advice === undefined
         ? []
         : [pc.yellow(`memory      ${event.found}`), pc.yellow(`            ${event.advice}`)]
+    case 'upnp':
+      return event.advice === undefined
+        ? [`router      ${event.found}`]
+        : [pc.yellow(`router      ${event.found}`), pc.yellow(`            ${event.advice}`)]
     case 'data': {
       const { train, valid, test } = event.tokens
       return [

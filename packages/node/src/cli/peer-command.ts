@@ -95,6 +95,7 @@ export function addPeerOptions(command: Command): void {
         false,
       ),
     )
+    .addOption(option('--upnp', 'ask the router to forward the port that we listen on').default(false))
     .addOption(option('--crowded', "many peers share this machine's address").default(false))
   command.optionsGroup('The page, metrics and text over HTTP:')
   for (const one of httpOptions()) command.addOption(one)

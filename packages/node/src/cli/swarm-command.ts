@@ -179,6 +179,7 @@ function eventLine(event: PeerEvent): string | undefined {
     case 'result':
       return `test perplexity ${number(event.test.perplexity)}`
     case 'federation':
+    case 'upnp':
     case 'data':
     case 'start':
     case 'staying':

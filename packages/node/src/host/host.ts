@@ -14,11 +14,13 @@ import { createLibp2p } from 'libp2p'
 import { NodeError } from '../errors.ts'
 import { type Admission, EVERYONE } from './admission.ts'
 import { createGater } from './gater.ts'
+import { type Upnp, upnp, type UpnpInit } from './upnp.ts'
 
 export interface HostServices extends Record<string, unknown> {
   identify: Identify
   ping: Ping
   pubsub: GossipSub
+  upnp?: Upnp
 }
 
 export type Host = Libp2p<HostServices>
@@ -31,6 +33,8 @@ export interface HostOptions {
   readonly announce: readonly string[]
   /** Whether to carry connections to peers that cannot be dialled. @default no */
   readonly relay?: boolean
+  /** Asks the router to forward our ports. @default it is not asked */
+  readonly upnp?: UpnpInit | undefined
   /** Manifest hash. */
   readonly federation: string
   /** Whether many peers may share this machine's address: a swarm, a test. */
@@ -93,9 +97,11 @@ export async function createHost(options: HostOptions): Promise<Host> {
           opinion: (peer) => options.opinion?.(peer) ?? 0,
         }) as never,
         ...(options.relay === true ? { relay: circuitRelayServer({ reservations: RESERVATIONS }) } : {}),
+        ...(options.upnp === undefined ? {} : { upnp: upnp(options.upnp) }),
       },
       ...(options.metrics === undefined ? {} : { metrics: options.metrics }),
     })
+    host.services.upnp?.ask()
     return host
   } catch (error) {
     throw listenError(error, options.listen)
