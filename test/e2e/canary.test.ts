@@ -165,6 +165,7 @@ describe.each<CodecName>(['float32', 'float16', 'int8', 'int4'])(
           crowded: true,
           relay: false,
           mdns: false,
+          upnp: false,
           localSteps: undefined,
           http: { host: '127.0.0.1', port: 0 },
         },

@@ -1,5 +1,6 @@
 import '../src/polyfill.ts'
 import { generateKeyPair } from '@libp2p/crypto/keys'
+import type { PrivateKey } from '@libp2p/interface'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
@@ -89,7 +90,7 @@ async function startPeer(
   const findings: UpnpFinding[] = []
   let wake: () => void = () => undefined
   const host = await createHost({
-    key: await generateKeyPair('Ed25519'),
+    key: (await generateKeyPair('Ed25519')) as unknown as PrivateKey,
     listen: Array.from({ length: ports }, (_, i) => `/ip4/${LOOPBACK}/tcp/0${i === 1 ? '/ws' : ''}`),
     announce: [],
     federation: 'test',
@@ -202,7 +203,7 @@ describe('what does not let others in', () => {
   const NOT_PUBLIC = 'the router has no public address'
   const OR_BEHIND = ': it is not connected, or behind another router (NAT)'
   const answering = (text: string): RouterInit => ({ search: () => text })
-  const describing = (description: RouterInit['description']): RouterInit => ({ description })
+  const describing = (description: NonNullable<RouterInit['description']>): RouterInit => ({ description })
   const order = (answer: string): RouterInit => ({ publicHost: () => answer })
 
   it.each<[string, RouterInit, string]>([
