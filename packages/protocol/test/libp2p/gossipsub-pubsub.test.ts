@@ -3,7 +3,9 @@ import '../../../node/src/polyfill.ts'
 import type { GossipSub } from '@chainsafe/libp2p-gossipsub'
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import { type Message, type PrivateKey, TopicValidatorResult } from '@libp2p/interface'
+import * as lp from 'it-length-prefixed'
 import { once } from 'node:events'
+import { PassThrough } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createHost, type Host } from '../../../node/src/host/host.ts'
 import { announcementTopic } from '../../src/gossip.ts'
@@ -109,6 +111,45 @@ describe('gossipsub between two nodes', () => {
     // The verdicts are counted one by one, and a heartbeat may fall between.
     await until(b, () => score() < -100)
     expect(score()).toBeLessThan(-100)
+  })
+})
+
+describe('a frame', () => {
+  /** The limit of docs/PROTOCOL.md. */
+  const LIMIT = 262_144
+  const prefixed = (bytes: Iterable<number>) => lp.encode.single(Uint8Array.from(bytes)).subarray()
+  /** Of so many bytes: field 15, which an RPC does not have. */
+  const unknown = (length: number) => prefixed([0x7a, ...prefixed(new Uint8Array(length - 4))])
+
+  it('may be as long as the limit, and not a byte longer: then its sender’s stream ends', async () => {
+    const [b, mallory] = [await startHost(), await startHost()]
+    try {
+      const isThere = () => gossip(b).getSubscribers(TOPIC).map(String).includes(mallory.peerId.toString())
+      createGossipsubPubsub(gossip(mallory)).subscribe(TOPIC, async () => 'accept')
+      const connection = await mallory.dial(b.getMultiaddrs())
+      await until(b, isThere)
+      // Known by now, it says by hand what it says: its newest stream is the one that is heard.
+      const stream = await connection.newStream(gossip(b).multicodecs)
+      const said = new PassThrough()
+      const saying = stream.sink(said).catch(() => undefined)
+      const subscribe = (wanted: 0 | 1) =>
+        said.write(
+          prefixed([0x0a, ...prefixed([0x08, wanted, 0x12, ...prefixed(new TextEncoder().encode(TOPIC))])]),
+        )
+      said.write(unknown(LIMIT))
+      subscribe(0)
+      await until(b, () => !isThere())
+      subscribe(1)
+      await until(b, isThere)
+      said.write(unknown(LIMIT + 1))
+      await until(b, () => !isThere())
+      expect(connection.status).toBe('open')
+      said.end()
+      await saying
+    } finally {
+      await b.stop()
+      await mallory.stop()
+    }
   })
 })
 
