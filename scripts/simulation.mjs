@@ -8,7 +8,7 @@ import { prepare } from './prepare.mjs'
 
 prepare()
 
-/** With the comparisons 210 s of CPU time: about two minutes on two cores. */
+/** With the comparisons 300 s of CPU time on a busy machine: at most two and a half minutes on two cores. */
 const CI_SEEDS = [1, 24]
 
 const root = fileURLToPath(new URL('..', import.meta.url))

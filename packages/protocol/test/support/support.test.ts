@@ -133,7 +133,10 @@ describe('the memory network', () => {
       for await (const piece of stream.source) heard += piece.byteLength
     })
     let broken = 0
-    network.opening = async () => ({ left: 70_000, onBroken: () => void broken++ })
+    const onBroken = () => {
+      broken++
+    }
+    network.opening = async () => ({ left: 70_000, onBroken })
     const stream = await network.wire('alice').open('bob', PROTOCOL)
     void stream.sink([new Uint8Array(60_000), new Uint8Array(60_000)]).catch(() => undefined)
     await settle()
