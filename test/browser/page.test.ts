@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { PeerStatus } from '../../packages/node/src/events.ts'
 import { peerArguments, PeerProcess } from '../e2e/support/peer-process.ts'
 import { writeTinyBase } from '../e2e/support/tiny-base.ts'
 import { complaintsOf, launch, startServing, tile, tileUntil, violations, write } from './support.ts'
@@ -79,6 +80,35 @@ describe("a peer's page, while two peers train", () => {
     expect(await page.locator('#perplexity [role=img]').getAttribute('aria-label')).toMatch(
       /^Perplexity over rounds: validation text from [\d,.]+ to [\d,.]+/,
     )
+  })
+
+  it('calls the distance by its own name', async () => {
+    expect(await page.locator('#consensus .legend').textContent()).toMatch(/^generalist \d/)
+    expect(await page.locator('#consensus [role=img]').getAttribute('aria-label')).toMatch(
+      /^Consensus distance over rounds: generalist (from )?\d/,
+    )
+  })
+
+  it('draws a single round', async () => {
+    const own = await browser.newPage()
+    await own.route('**/api/status*', async (route) => {
+      const response = await route.fetch({ url: `${url}/api/status?after=0` })
+      const status = (await response.json()) as PeerStatus
+      await route.fulfill({ response, json: { ...status, rounds: status.rounds.slice(0, 1) } })
+    })
+    await own.goto(url)
+    await own.waitForSelector('#traffic canvas')
+    expect(await own.locator('#traffic [role=img]').getAttribute('aria-label')).toMatch(
+      /^Bytes a round: sent [\d.]+ k?B, received [\d.]+ k?B\.$/,
+    )
+    const isDrawn = await own.locator('#traffic').evaluate((node) => {
+      const wanted = getComputedStyle(node.querySelector('.swatch')!).color.match(/\d+/g)!.map(Number)
+      const canvas = node.querySelector('canvas')!
+      const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height)
+      return data.some((_, at) => at % 4 === 0 && wanted.every((value, k) => data[at + k] === value))
+    })
+    expect(isDrawn).toBe(true)
+    await own.close()
   })
 
   it('tells who it mixes with', async () => {
@@ -174,7 +204,9 @@ describe("a peer's page, while two peers train", () => {
   it('sees another peer die and return', async () => {
     await other.kill('SIGKILL')
     const row = page.locator('#neighbours tbody tr td')
-    await expect.poll(() => row.last().textContent(), { timeout: 60_000 }).toBe('left out: stale')
+    await expect
+      .poll(() => row.last().textContent(), { timeout: 60_000 })
+      .toBe('left out: silent for too long (stale)')
     const { addresses } = await peer.waitFor('listening')
     other = start('fr', ['--bootstrap', addresses[0]!])
     await expect.poll(() => row.last().textContent(), { timeout: 60_000 }).toMatch(/%$/)

@@ -65,7 +65,7 @@ export function createLineChart(
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
         scales: {
-          x: { time: false },
+          x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) },
           // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- uPlot's types have an enum that its code lacks
           y: isLog
             ? { distr: 3, range: (_, low, high) => [low / 1.1, high * 1.1] }
@@ -91,7 +91,12 @@ export function createLineChart(
             width: isDashed ? 1.5 : 2,
             ...(isDashed ? { dash: [5, 4] } : {}),
             spanGaps: true,
-            points: { show: false },
+            // No line goes through one point.
+            points: {
+              show: (_: uPlot, series: number) => lines[series - 1]?.points.size === 1,
+              size: 7,
+              fill: colour,
+            },
           })),
         ],
         hooks: { setCursor: [({ cursor }) => showLegend(cursor.idx)] },

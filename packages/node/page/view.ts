@@ -1,4 +1,4 @@
-import type { RefusalReason } from '@comigs/protocol'
+import type { LeftOutReason, RefusalReason } from '@comigs/protocol'
 import type { RoundEvent } from '../dist/events.js'
 import { colour, colourIndex, seriesColour } from './colours.ts'
 import { byId, element, fillTable, setText, tableRow } from './dom.ts'
@@ -112,7 +112,7 @@ export function createView(history: History): View {
 
   /** One line a peer, the shown one's base and training loss beside it. */
   const drawPerplexity = (peer: PeerView) => {
-    const lines = peerLines(({ validPerplexity }) => validPerplexity)
+    const lines = peerLines('validation text', ({ validPerplexity }) => validPerplexity)
     const { status, rounds } = peer
     const ends = [rounds[0]?.round, rounds.at(-1)?.round].filter((round) => round !== undefined)
     if (!isSwarm) lines.push(train(rounds))
@@ -134,13 +134,14 @@ export function createView(history: History): View {
   })
 
   const drawConsensus = () => {
-    const lines = peerLines(({ consensusDistance }) => consensusDistance)
+    const lines = peerLines('generalist', ({ consensusDistance }) => consensusDistance)
     charts.consensus.draw(lines, summary('Consensus distance over rounds', lines, distance))
   }
 
-  const peerLines = (value: (round: RoundEvent) => number | undefined): Line[] =>
+  /** @param alone - what the line of a peer is called on its own page */
+  const peerLines = (alone: string, value: (round: RoundEvent) => number | undefined): Line[] =>
     history.peers.map(({ status, rounds }, index) => ({
-      label: isSwarm ? status.name : 'validation text',
+      label: isSwarm ? status.name : alone,
       colour: seriesColour(index),
       points: pointsOf(rounds, value),
     }))
@@ -158,7 +159,7 @@ export function createView(history: History): View {
     const names = new Map(history.peers.map(({ status }) => [status.peerId, status.name]))
     const last = new Map(peer.rounds.at(-1)?.neighbours.map((one) => [one.peer, one]))
     const share = ({ weight, leftOut }: RoundEvent['neighbours'][number]) =>
-      weight === undefined ? `left out: ${leftOut ?? 'new'}` : percent(weight)
+      weight === undefined ? `left out: ${LEFT_OUT[leftOut ?? 'new']}` : percent(weight)
     const rows = (latest(peer)?.neighbours ?? []).map((one) => [
       names.get(one.peer) ?? shortId(one.peer),
       count(one.round),
@@ -252,6 +253,21 @@ const REASONS: Readonly<Record<RefusalReason | 'federation', string>> = {
   federation: 'belongs to another federation',
 }
 
+/** The names of the metric `comigs_left_out_peers`, too, so that they can be looked up there. */
+const LEFT_OUT: Readonly<Record<LeftOutReason | 'new', string>> = {
+  new: 'came after the last mixture (new)',
+  stale: 'silent for too long (stale)',
+  muted: 'mixing it in did harm (muted)',
+  pending: 'still being fetched (pending)',
+  malformed: `its copy ${REASONS.malformed} (malformed)`,
+  hash: `its copy ${REASONS.hash} (hash)`,
+  length: `its copy ${REASONS.length} (length)`,
+  'non-finite': `its copy ${REASONS['non-finite']} (non-finite)`,
+  unreachable: `its copy ${REASONS.unreachable} (unreachable)`,
+  timeout: `its copy ${REASONS.timeout} (timeout)`,
+  refused: `its copy ${REASONS.refused} (refused)`,
+}
+
 function drawRefusals({ status }: PeerView): void {
   const reasons = Object.entries(status.refusals).sort(([, a], [, b]) => b - a)
   const rows = reasons.map(([reason, times]) => {
@@ -315,12 +331,13 @@ function pointsOf(
   )
 }
 
-/** From totals; a total that fell began anew with the peer. */
+/** From totals, which start at 0 with round 1; a total that fell began anew with the peer. */
 function eachRound(rounds: readonly RoundEvent[], way: 'sent' | 'received'): Map<number, number> {
   return new Map(
-    rounds.slice(1).map(({ round, bytes }, index) => {
-      const before = rounds[index]!.bytes[way]
-      return [round, bytes[way] >= before ? bytes[way] - before : bytes[way]] as const
+    rounds.flatMap(({ round, bytes }, index) => {
+      const before = rounds[index - 1]?.bytes[way] ?? (round === 1 ? 0 : undefined)
+      if (before === undefined) return []
+      return [[round, bytes[way] >= before ? bytes[way] - before : bytes[way]] as const]
     }),
   )
 }

@@ -33,7 +33,7 @@ export function addConfigCommand(program: Command): void {
       for (const setting of settings) printJson(setting)
       return
     }
-    const table = createTable(['key', 'value', 'from'], { compact: true })
+    const table = createTable(['key', 'value', 'from'])
     for (const { key, value, from } of settings) table.push([key, shownAs(value), from])
     print(table.toString())
   })

@@ -1,7 +1,8 @@
+import { stripVTControlCharacters } from 'node:util'
 import Table from 'cli-table3'
 import pc from 'picocolors'
 import { destination, type Level, type Logger, multistream, pino } from 'pino'
-import pretty from 'pino-pretty'
+import pretty, { prettyFactory } from 'pino-pretty'
 import type { PeerEvent, RoundEvent } from '../events.ts'
 
 /**
@@ -22,6 +23,13 @@ export function createLog(level: string, file?: string): Logger {
   return pino({ base: null, level: streams.length === 0 ? 'silent' : 'debug' }, multistream(streams))
 }
 
+const forPeople = prettyFactory({ colorize: pc.isColorSupported, singleLine: true })
+
+/** What another process of ours logs, named by its peer, as createLog would show it here. */
+export function logLine(peer: string, line: string, isTerminal = process.stderr.isTTY): string {
+  return `[${peer}] ${isTerminal ? forPeople(line).trimEnd() : line}`
+}
+
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`)
 }
@@ -30,11 +38,52 @@ export function print(line: string): void {
   process.stdout.write(`${line}\n`)
 }
 
-/** The library would colour its lines in a file, too. */
-export function createTable(head: string[], style: { readonly compact?: boolean } = {}) {
-  const colours = pc.isColorSupported ? { head: ['bold'] } : { head: [], border: [] }
-  return new Table({ head, style: { ...style, ...colours } })
+/** For the person at the terminal, beside what stdout is for. */
+export function printNote(text: string | undefined): void {
+  if (text !== undefined) process.stderr.write(`${text}\n`)
 }
+
+/** The library would colour its lines in a file, too. */
+export function createTable(head: string[]) {
+  const colours = pc.isColorSupported ? { head: ['bold'] } : { head: [], border: [] }
+  return new Table({ head, style: { compact: true, ...colours } })
+}
+
+/** A terminal that does not tell its width has the one that all have had. A file or pipe has room for any line. */
+export function outputWidth(): number {
+  return process.stdout.isTTY ? process.stdout.columns || 80 : Infinity
+}
+
+/**
+ * A table no wider than `width`: a terminal breaks longer lines, and what is redrawn in place is lost in the pieces.
+ * @param columns - heads, which are the keys of the cells, too
+ * @param expendable - heads of what is left out until it fits, the least important first
+ */
+export function tableWithin(
+  width: number,
+  columns: readonly string[],
+  expendable: readonly string[],
+  rows: readonly Readonly<Record<string, string>>[],
+): string {
+  const table = createTable(columns.map((head) => head.replace(' ', '\n')))
+  for (const row of rows) table.push(columns.map((column) => row[column] ?? ''))
+  const drawn = table.toString()
+  const [least, ...others] = expendable
+  if (least === undefined || visibleWidth(drawn) <= width) return drawn
+  return tableWithin(
+    width,
+    columns.filter((column) => column !== least),
+    others,
+    rows,
+  )
+}
+
+const visibleWidth = (text: string): number =>
+  Math.max(
+    ...stripVTControlCharacters(text)
+      .split('\n')
+      .map((line) => line.length),
+  )
 
 const BAR_WIDTH = 24
 
@@ -121,7 +170,7 @@ function describe(event: PeerEvent): string[] {
     case 'refused':
       return [pc.yellow(`refused     ${event.peer}: ${event.message}`)]
     case 'round':
-      return [roundLine(event)]
+      return [roundLine(event, outputWidth())]
     case 'result':
       return [
         pc.bold(
@@ -136,7 +185,8 @@ function describe(event: PeerEvent): string[] {
   }
 }
 
-function roundLine(event: RoundEvent): string {
+/** In a narrow terminal without the parts at the end: the page and the metrics have them. */
+export function roundLine(event: RoundEvent, width: number): string {
   const parts = [
     `round ${String(event.round).padStart(5)}`,
     `train ${event.trainLoss.toFixed(3)}`,
@@ -148,7 +198,14 @@ function roundLine(event: RoundEvent): string {
     `${count(Math.round(event.tokensPerSecond))} tok/s`,
     `${bytes(event.bytes.sent)} out ${bytes(event.bytes.received)} in`,
   ]
-  return parts.filter((part) => part !== '').join('  ')
+  const line = (count: number): string => {
+    const text = parts
+      .slice(0, count)
+      .filter((part) => part !== '')
+      .join('  ')
+    return text.length <= width || count === 1 ? text : line(count - 1)
+  }
+  return line(parts.length)
 }
 
 /** What another person types to join. */

@@ -3,8 +3,9 @@ import { resolveBase } from '../base-folder.ts'
 import { type PeerConfig, runPeer } from '../peer.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { withShortHelp } from './help.ts'
-import { createLog, downloadBar, printEvent } from './output.ts'
+import { createLog, downloadBar, printEvent, printNote } from './output.ts'
 import { httpOptions, option, shared, wholeNumber } from './options.ts'
+import { createStopNote } from './stop-note.ts'
 import { stopSignal } from './stop-signal.ts'
 
 /** Every interface, a port of the system's choice. */
@@ -134,10 +135,18 @@ Examples:
         base: await resolveBase(flags.base, downloadBar),
         rounds: flags.rounds ?? Infinity,
       }
+      const show = printEvent({ json: flags.json === true, quiet: flags.quiet })
+      const stopped = createStopNote()
+      const signal = stopSignal()
       await runPeer(config, {
-        onEvent: printEvent({ json: flags.json === true, quiet: flags.quiet }),
+        onEvent: (event) => {
+          stopped.note(config.name, event)
+          show(event)
+        },
         log: createLog(flags.logLevel, flags.logFile),
-        signal: stopSignal(),
+        signal,
       })
+      if (signal.aborted && flags.json !== true && !flags.quiet)
+        printNote(stopped.text(1, 'the same command goes on'))
     })
 }

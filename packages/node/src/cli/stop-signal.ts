@@ -1,13 +1,18 @@
 import { EXIT } from '../errors.ts'
 
+/** A terminal, npm and a parent process pass on the same ctrl-C, each for itself. */
+const SAME_STOP_MS = 1000
+
 /**
  * Aborts on ctrl-C or SIGTERM, so that everything can be put away. A second one ends the process at once.
  */
 export function stopSignal(): AbortSignal {
   const stop = new AbortController()
+  let stoppedAt = 0
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
-      if (stop.signal.aborted) process.exit(EXIT.interrupted)
+      if (!stop.signal.aborted) stoppedAt = performance.now()
+      else if (performance.now() - stoppedAt > SAME_STOP_MS) process.exit(EXIT.interrupted)
       stop.abort()
     })
   }

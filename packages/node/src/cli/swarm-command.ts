@@ -9,8 +9,20 @@ import { forRounds } from '../new-manifest.ts'
 import { readDataSet } from '../swarm/data-set.ts'
 import { type PeerResult, runSwarm, type SwarmConfig, type SwarmResult } from '../swarm/swarm.ts'
 import { withShortHelp } from './help.ts'
-import { bytes, count, createTable, downloadBar, number, print, printJson } from './output.ts'
+import {
+  bytes,
+  count,
+  downloadBar,
+  logLine,
+  number,
+  outputWidth,
+  print,
+  printJson,
+  printNote,
+  tableWithin,
+} from './output.ts'
 import { option, shared, shareOfValues, wholeNumber } from './options.ts'
+import { createStopNote } from './stop-note.ts'
 import { stopSignal } from './stop-signal.ts'
 
 interface Flags {
@@ -115,7 +127,19 @@ export function addSwarmCommand(program: Command): void {
         },
       }
       const show = flags.json === true ? jsonView() : process.stdout.isTTY ? liveView(config) : lineView()
-      await runSwarm(config, { ...show, signal: stopSignal() })
+      const stopped = createStopNote()
+      const signal = stopSignal()
+      await runSwarm(config, {
+        ...show,
+        onEvent: (peer, event) => {
+          stopped.note(peer, event)
+          show.onEvent(peer, event)
+        },
+        signal,
+      })
+      const again =
+        flags.state === undefined ? `the same command with --state ${config.state}` : 'the same command'
+      if (signal.aborted && flags.json !== true) printNote(stopped.text(config.peers, `${again} goes on`))
     })
   withShortHelp(command, ESSENTIAL)
 }
@@ -123,7 +147,12 @@ export function addSwarmCommand(program: Command): void {
 interface View {
   onPage(url: string): void
   onEvent(peer: string, event: PeerEvent): void
+  onLog(peer: string, line: string): void
   onResult(result: SwarmResult): Promise<void>
+}
+
+const logToStderr = (peer: string, line: string): void => {
+  process.stderr.write(`${logLine(peer, line)}\n`)
 }
 
 function jsonView(): View {
@@ -134,6 +163,7 @@ function jsonView(): View {
     onEvent: (peer, event) => {
       printJson({ peer, ...event })
     },
+    onLog: logToStderr,
     onResult: (result) => {
       printJson({ event: 'result', ...result })
       return Promise.resolve()
@@ -151,6 +181,7 @@ function lineView(): View {
       const line = eventLine(event)
       if (line !== undefined) print(`${peer.padEnd(6)} ${line}`)
     },
+    onLog: logToStderr,
     onResult: (result) => {
       printResult(result)
       return Promise.resolve()
@@ -207,29 +238,23 @@ function liveView({ rounds }: SwarmConfig): View {
   const draw = createLogUpdate(process.stdout)
   const started = Date.now()
   const peers = new Map<string, { state: string; cells: Record<string, string> }>()
-  const columns = [
-    'round',
-    'train loss',
-    'valid loss',
-    'perplexity',
-    'mixed with',
-    'distance',
-    'tokens/s',
-    'sent',
-    'received',
-  ]
+  let page = ''
   const redraw = () => {
-    const table = createTable(['peer', '', ...columns], { compact: true })
-    for (const [name, { state, cells }] of peers)
-      table.push([name, state, ...columns.map((column) => cells[column] ?? '')])
+    const rows = [...peers].map(([name, { state, cells }]) => ({ peer: name, '': state, ...cells }))
     const furthest = Math.max(0, ...[...peers.values()].map(({ cells }) => Number(cells['round'] ?? 0)))
+    const seconds = Math.round((Date.now() - started) / 1000)
     draw(
-      `${table.toString()}\n${progressBar(furthest / rounds)} round ${furthest} of ${rounds}, ${Math.round((Date.now() - started) / 1000)} s`,
+      [
+        liveTable(rows, outputWidth()),
+        `${progressBar(furthest / rounds)} round ${furthest} of ${rounds}, ${seconds} s`,
+        page,
+      ].join('\n'),
     )
   }
   return {
     onPage: (url) => {
-      print(`Watch it in a browser: ${pc.bold(url)}\n`)
+      page = `Watch it in a browser: ${pc.bold(url)}`
+      print(`${page}\n`)
     },
     onEvent(peer, event) {
       const row = peers.get(peer) ?? { state: 'starting', cells: {} }
@@ -242,6 +267,14 @@ function liveView({ rounds }: SwarmConfig): View {
       if (event.event === 'result') row.state = `test ${number(event.test.perplexity)}`
       redraw()
     },
+    onLog(peer, line) {
+      if (!process.stderr.isTTY) {
+        logToStderr(peer, line)
+        return
+      }
+      draw.persist(logLine(peer, line))
+      redraw()
+    },
     onResult: (result) => {
       draw.done()
       printResult(result)
@@ -249,6 +282,24 @@ function liveView({ rounds }: SwarmConfig): View {
     },
   }
 }
+
+const LIVE_COLUMNS = [
+  'peer',
+  '',
+  'round',
+  'train loss',
+  'valid loss',
+  'perplexity',
+  'mixed with',
+  'distance',
+  'tokens/s',
+  'sent',
+  'received',
+]
+const LIVE_EXPENDABLE = ['valid loss', 'tokens/s', 'received', 'sent', 'train loss', 'distance', 'mixed with']
+
+export const liveTable = (rows: readonly Readonly<Record<string, string>>[], width: number): string =>
+  tableWithin(width, LIVE_COLUMNS, LIVE_EXPENDABLE, rows)
 
 /** A value that this round did not measure does not wipe out the last one. */
 function withoutDashes(cells: Record<string, string>): Record<string, string> {
@@ -263,30 +314,35 @@ function progressBar(share: number): string {
 }
 
 function printResult({ seconds, peers }: SwarmResult): void {
-  const table = createTable([
-    'peer',
-    'base',
-    'personal',
-    'base, own text',
-    'personal, own text',
-    'mixed with',
-    'sent',
-    'distance',
-  ])
-  const row = (peer: PeerResult) => [
-    peer.name,
-    number(peer.basePerplexity),
-    pc.bold(number(peer.perplexity)),
-    number(peer.baseOwnPerplexity),
-    number(peer.ownPerplexity),
-    String(peer.mixedWith),
-    bytes(peer.bytesSent),
-    peer.consensusDistance?.toFixed(3) ?? '-',
-  ]
-  for (const peer of peers) table.push(row(peer))
   print(`\nTest perplexity after ${peers[0]?.rounds ?? 0} rounds, ${Math.round(seconds)} s (lower is better)`)
-  print(table.toString())
+  print(resultTable(peers, outputWidth()))
   print(nextSteps(peers))
+}
+
+const RESULT_COLUMNS = [
+  'peer',
+  'base',
+  'personal',
+  'base, own text',
+  'personal, own text',
+  'mixed with',
+  'sent',
+  'distance',
+]
+const RESULT_EXPENDABLE = ['mixed with', 'distance', 'sent', 'base, own text', 'personal, own text']
+
+export function resultTable(peers: readonly PeerResult[], width: number): string {
+  const rows = peers.map((peer) => ({
+    peer: peer.name,
+    base: number(peer.basePerplexity),
+    personal: pc.bold(number(peer.perplexity)),
+    'base, own text': number(peer.baseOwnPerplexity),
+    'personal, own text': number(peer.ownPerplexity),
+    'mixed with': String(peer.mixedWith),
+    sent: bytes(peer.bytesSent),
+    distance: peer.consensusDistance?.toFixed(3) ?? '-',
+  }))
+  return tableWithin(width, RESULT_COLUMNS, RESULT_EXPENDABLE, rows)
 }
 
 function nextSteps(peers: readonly PeerResult[]): string {

@@ -26,7 +26,7 @@ const ONE_ARENA = { MALLOC_ARENA_MAX: '1' }
 export function startChildPeer(
   name: string,
   args: readonly string[],
-  onEvent: (event: PeerEvent) => void,
+  { onEvent, onLog }: { onEvent(event: PeerEvent): void; onLog(line: string): void },
 ): ChildPeer {
   const child = spawn(process.execPath, [MAIN, '--json', '--name', name, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -46,7 +46,7 @@ export function startChildPeer(
   })
   createInterface({ input: child.stderr }).on('line', (line) => {
     lastLine = line
-    process.stderr.write(`[${name}] ${line}\n`)
+    onLog(line)
   })
   const gone = onceGone(child).then((exitCode) => {
     ended = new NodeError({ code: 'PEER_DIED', peer: name, exitCode, lastLine })

@@ -68,12 +68,15 @@ export async function runSwarm(
   {
     onPage,
     onEvent,
+    onLog,
     onResult,
     signal,
   }: {
     /** Where one page shows all peers. */
     onPage(url: string): void
     onEvent(peer: string, event: PeerEvent): void
+    /** A line that a peer writes to stderr. */
+    onLog(peer: string, line: string): void
     /** Called while the peers still serve; they are stopped when it resolves. */
     onResult(result: SwarmResult): Promise<void>
     readonly signal: AbortSignal
@@ -98,8 +101,13 @@ export async function runSwarm(
     const start = (index: number, extra: readonly string[]) => {
       const name = names[index]!
       const args = [...peerArguments(config, index, join(root, name)), ...extra]
-      const child = startChildPeer(name, args, (event) => {
-        onEvent(name, event)
+      const child = startChildPeer(name, args, {
+        onEvent: (event) => {
+          onEvent(name, event)
+        },
+        onLog: (line) => {
+          onLog(name, line)
+        },
       })
       children.push(child)
       return child

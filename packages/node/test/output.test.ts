@@ -1,0 +1,112 @@
+import { stripVTControlCharacters } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { logLine, roundLine, tableWithin } from '../src/cli/output.ts'
+import { liveTable, resultTable } from '../src/cli/swarm-command.ts'
+import type { RoundEvent } from '../src/events.ts'
+import type { PeerResult } from '../src/swarm/swarm.ts'
+
+const linesOf = (text: string) => stripVTControlCharacters(text).split('\n')
+const widthOf = (text: string) => Math.max(...linesOf(text).map((line) => line.length))
+/** Two lines of heads, read as one. */
+const headsOf = (text: string) => {
+  const [above, below] = linesOf(text)
+    .slice(1, 3)
+    .map((line) => line.split('│').slice(1, -1))
+  return above!.map((head, column) => `${head.trim()} ${below![column]!.trim()}`.trim())
+}
+
+const cells = {
+  peer: 'de-2',
+  '': 'training',
+  round: '1000',
+  'train loss': '10.950',
+  'valid loss': '10.505',
+  perplexity: '36316',
+  'mixed with': '15',
+  distance: '0.460',
+  'tokens/s': '1,541',
+  sent: '981.2 MB',
+  received: '981.2 MB',
+}
+const result = {
+  name: 'de-2',
+  basePerplexity: 36316,
+  perplexity: 172,
+  baseOwnPerplexity: 803,
+  ownPerplexity: 104,
+  mixedWith: 15,
+  bytesSent: 981.2e6,
+  consensusDistance: 0.01,
+} as PeerResult
+
+describe('tables of a swarm', () => {
+  it('shows everything where there is room, as in a file', () => {
+    expect(headsOf(liveTable([cells], Infinity))).toEqual(Object.keys(cells))
+    expect(headsOf(resultTable([result], Infinity))).toHaveLength(8)
+  })
+
+  it('leaves out what matters least in 80 columns', () => {
+    const live = liveTable([cells, { peer: 'fr', '': 'starting' }], 80)
+    expect(widthOf(live)).toBeLessThanOrEqual(80)
+    expect(headsOf(live)).toEqual(
+      Object.keys(cells).filter((head) => !['valid loss', 'tokens/s', 'received'].includes(head)),
+    )
+    expect(widthOf(resultTable([result], 80))).toBeLessThanOrEqual(80)
+    expect(headsOf(resultTable([result], 80))).toEqual(headsOf(resultTable([result], Infinity)))
+  })
+
+  it.each([100, 60, 50])('fits %i columns', (width) => {
+    expect(widthOf(liveTable([cells], width))).toBeLessThanOrEqual(width)
+    expect(widthOf(resultTable([result], width))).toBeLessThanOrEqual(width)
+  })
+
+  it('keeps what is not expendable, however narrow', () => {
+    const table = tableWithin(5, ['a', 'b', 'c'], ['b'], [{ a: '1', b: '2', c: '3' }])
+    expect(linesOf(table)[1]).toBe('│ a │ c │')
+  })
+})
+
+describe('a line of a round', () => {
+  const round = {
+    round: 12345,
+    trainLoss: 10.95,
+    validPerplexity: 36316,
+    mixedWith: 15,
+    consensusDistance: 0.46,
+    tokensPerSecond: 1541,
+    bytes: { sent: 981.2e6, received: 981.2e6 },
+  } as RoundEvent
+
+  it('has everything where there is room', () => {
+    expect(roundLine(round, Infinity)).toMatch(
+      / distance 0\.460 {2}1,541 tok\/s {2}981\.2 MB out 981\.2 MB in$/,
+    )
+  })
+
+  it('ends with the distance in 80 columns', () => {
+    const line = roundLine(round, 80)
+    expect(line.length).toBeLessThanOrEqual(80)
+    expect(line).toMatch(/^round 12345 .* mixed with 15 {2}distance 0\.460$/)
+  })
+
+  it('has room for the speed where there is no distance', () => {
+    const alone = roundLine({ ...round, mixedWith: 0, consensusDistance: undefined }, 80)
+    expect(alone.length).toBeLessThanOrEqual(80)
+    expect(alone).toMatch(/tok\/s$/)
+  })
+})
+
+describe('what a child logs', () => {
+  const line = '{"level":40,"time":0,"code":"X","msg":"no"}'
+
+  it('stays as it is where stderr is no terminal', () => {
+    expect(logLine('de', line, false)).toBe(`[de] ${line}`)
+  })
+
+  it('is one line for people on a terminal, JSON or not', () => {
+    expect(stripVTControlCharacters(logLine('de', line, true))).toMatch(
+      /^\[de\] \[.*\] WARN: no {"code":"X"}$/,
+    )
+    expect(logLine('de', 'Killed', true)).toBe('[de] Killed')
+  })
+})
