@@ -7,11 +7,14 @@
 // commands as it really was. A command that ends with `…` is left running, as in a terminal of its own; one that ends with
 // `^C` is interrupted; any other has to end with 0. Before a block, `<!-- not run: why -->` keeps it from being run, and
 // `<!-- first: command -->` says what has been done already.
+// Blocks marked `python` are run likewise, each by an interpreter of its own; a comment `# -> text` in one is what it prints
+// there.
 //
 // `-- --all` (hours; name documents for less) also runs what is otherwise only looked at: blocks marked `sh`, and `code` in
 // prose that is a command of ours without a placeholder. Each has to end with 0; with 77 it has said what it lacks. Blocks
-// under `<!-- needs: docker -->` (NEEDS has the others) run then too, where there is what they need. `--at-most 5` stops
-// a command after five minutes. Whatever did not run to its end is told, and counted apart.
+// under `<!-- needs: docker -->` (NEEDS has the others) run then too, where there is what they need; those that need Python
+// modules run in any case where these are. `--at-most 5` stops a command after five minutes. Whatever did not run to its end
+// is told, and counted apart.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
@@ -51,6 +54,8 @@ const FOLDERS = ['docs', 'bench', 'packages/node', 'packages/model', 'packages/p
 const PROGRAMS = /^(?:npm|npx|comigs-peer)\s/
 /** `code` in prose that is a command to run; `comigs-peer x` in prose is a name. */
 const RUNNABLE = /^(?:npm (?:start|test|run)\b|npx comigs-peer )/
+/** Whose output is compared. */
+const COMPARED = ['console', 'python']
 const PLACEHOLDER = /[<[…]|\.\.\./
 /** Exit code of a command that lacks something and has said what. */
 const LACKING = 77
@@ -113,13 +118,15 @@ say(`ok: looked at the links of ${documents.length} documents`)
 let checked = 0
 for (const block of blocks) {
   for (const command of commandsIn(block)) {
-    attempt(`${block.path}:${block.line}`, () => checkCommand(command))
+    attempt(`${block.path}:${block.line}`, () => checkCommand(command, block.lang))
     checked++
   }
 }
 say(`ok: ${checked} commands name what there is`)
 for (const path of documents) {
-  const runnable = blocks.filter((block) => block.path === path && (flags.all || block.lang === 'console'))
+  const runnable = blocks.filter(
+    (block) => block.path === path && (flags.all || COMPARED.includes(block.lang)),
+  )
   if (runnable.length > 0) await runDocument(path, runnable)
 }
 for (const line of notRun) say(`NOT RUN: ${line}`)
@@ -242,7 +249,7 @@ function hindranceOf(block) {
     ([match]) => match !== null,
   )
   if (found === undefined) throw new Error(`nobody knows how to look for ${block.needs}`)
-  if (!flags.all) return `needs ${block.needs}: see --all`
+  if (!flags.all && !block.needs.startsWith('python')) return `needs ${block.needs}: see --all`
   const [match, has] = found
   return has(match[1]) ? undefined : `needs ${block.needs}, which is not here`
 }
@@ -259,7 +266,7 @@ function helpOf(subcommand) {
   return helps.get(subcommand)
 }
 
-function checkCommand(command) {
+function checkCommand(command, lang) {
   // Without comments and what is quoted.
   const words = command
     .replace(/"[^"]*"|'[^']*'/g, 'quoted')
@@ -272,6 +279,8 @@ function checkCommand(command) {
       throw new Error(`there is no npm script ${script}: ${command}`)
     return
   }
+  if (words[0] !== 'npx' && lang !== 'prose')
+    throw new Error(`no shell finds comigs-peer in a clone, npx does: ${command}`)
   const [subcommand, ...args] = words.slice(words[0] === 'npx' ? 2 : 1)
   const isPeer = subcommand === undefined || subcommand.startsWith('-')
   const help = helpOf(isPeer ? undefined : subcommand)
@@ -286,15 +295,15 @@ async function runDocument(path, runnable) {
   try {
     for (const block of runnable) {
       const where = `${path}:${block.line}`
-      const steps = block.lang === 'console' ? stepsOf(block.text) : shellCommandsOf(block)
+      const steps = COMPARED.includes(block.lang) ? stepsOf(block) : shellCommandsOf(block)
       const hindrance = hindranceOf(block)
       if (hindrance !== undefined) {
-        notRun.push(...steps.map((step) => `${where}: ${step.command ?? step} (${hindrance})`))
+        notRun.push(...steps.map((step) => `${where}: ${step.name ?? step} (${hindrance})`))
         continue
       }
       if (block.first !== undefined) await session.run({ command: block.first, expected: [] })
       for (const step of steps) {
-        if (block.lang !== 'console') {
+        if (!COMPARED.includes(block.lang)) {
           await runShellCommand(session, where, step)
           continue
         }
@@ -339,13 +348,25 @@ async function runShellCommand(session, where, command) {
 }
 
 /** Commands of a block, with the output that is shown after each. */
-function stepsOf(text) {
+function stepsOf({ lang, text }) {
+  if (lang === 'python') return [pythonStep(text)]
   const steps = []
   for (const line of text.replace(/\\\n\s*/g, ' ').split('\n')) {
-    if (line.startsWith('$ ')) steps.push({ command: line.slice(2), expected: [] })
+    if (line.startsWith('$ ')) steps.push({ name: line.slice(2), command: line.slice(2), expected: [] })
     else if (line.trim() !== '') steps.at(-1).expected.push(line)
   }
   return steps
+}
+
+/** Without what npm puts there for a script: who pastes a command has no `comigs-peer` on it. */
+function pathOfAnyone() {
+  return process.env.PATH.split(':').filter((folder) => !folder.includes('node_modules'))
+}
+
+/** What Python's libraries print besides is passed over. */
+function pythonStep(text) {
+  const printed = [...text.matchAll(/# -> (.+)/g)].flatMap(([, line]) => ['…', line])
+  return { name: text.split('\n')[0], command: `python - <<'PYTHON'\n${text}\nPYTHON`, expected: printed }
 }
 
 /** A folder like a clone that has been built, and the terminals that stand open in it. */
@@ -386,7 +407,7 @@ function openSession() {
     NO_COLOR: '1',
     COLUMNS: '200',
     npm_config_update_notifier: 'false',
-    PATH: `${join(clone, 'node_modules/.bin')}:${join(home, 'venv/bin')}:${process.env.PATH}`,
+    PATH: [join(home, 'venv/bin'), ...pathOfAnyone()].join(':'),
     COMPOSE_PROJECT_NAME: `comigs-docs-${process.pid}`,
     COMIGS_SEED_PORT: '0',
     COMIGS_PROMETHEUS_PORT: '0',

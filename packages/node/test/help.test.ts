@@ -33,7 +33,7 @@ it.each([...commandsOf(createProgram())])(
     expect(lines.length).toBeLessThanOrEqual(linesOf(command))
     expect(lines.filter((line) => line.length > COLUMNS)).toEqual([])
     const examples = lines.slice(lines.findIndex((line) => /^Examples?:$/.test(line)) + 1)
-    expect(examples[0]).toContain(name)
+    expect(examples[0]).toContain(`npx ${name}`)
   },
 )
 

@@ -29,7 +29,7 @@ export function addChatCommand(program: Command): void {
   for (const one of textOptions()) command.addOption(one)
   command
     .addOption(shared.config())
-    .addHelpText('after', '\nExample:\n  comigs-peer chat --state .comigs --max-tokens 60')
+    .addHelpText('after', '\nExample:\n  npx comigs-peer chat --state .comigs --max-tokens 60')
     .action((flags: Flags) => withTrainingWorker((training) => chat(training, flags)))
 }
 

@@ -14,7 +14,7 @@ export function addConfigCommand(program: Command): void {
     .description(
       "Print what a peer would run with, and where each value comes from. Takes the peer's own options.",
     )
-    .addHelpText('after', '\nExample:\n  comigs-peer config --batch 4')
+    .addHelpText('after', '\nExample:\n  npx comigs-peer config --batch 4')
   addPeerOptions(command)
   command.action((flags: { readonly config?: string; readonly json?: boolean }) => {
     const settings = settingsOf(command).map((option) => {

@@ -29,7 +29,7 @@ export function addDataCommand(program: Command): void {
     .addOption(shared.context())
     .addOption(shared.config())
     .addOption(shared.json())
-    .addHelpText('after', '\nExample:\n  comigs-peer data --data ~/notes')
+    .addHelpText('after', '\nExample:\n  npx comigs-peer data --data ~/notes')
     .action(data)
 }
 

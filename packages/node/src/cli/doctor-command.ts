@@ -60,7 +60,7 @@ export function addDoctorCommand(program: Command): void {
     .addOption(shared.json())
     .addHelpText(
       'after',
-      '\nExits as a peer would at the first failure; with 0 if there are only warnings.\n\nExample:\n  comigs-peer doctor --data ~/notes',
+      '\nExits as a peer would at the first failure; with 0 if there are only warnings.\n\nExample:\n  npx comigs-peer doctor --data ~/notes',
     )
     .action(async (flags: Flags) => {
       let exitCode: number = EXIT.ok

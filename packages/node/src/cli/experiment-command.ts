@@ -62,7 +62,7 @@ ${suites.join('\n')}
 ${wrapped(`Strategies: ${STRATEGIES.map(({ name }) => name).join(', ')}`)}
 
 Example:
-  comigs-peer experiment quick --strategies local,comigs-1g1s --threads 2`,
+  npx comigs-peer experiment quick --strategies local,comigs-1g1s --threads 2`,
     )
     .action(experiment)
   withShortHelp(command, ESSENTIAL)

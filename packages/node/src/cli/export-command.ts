@@ -46,9 +46,9 @@ export function addExportCommands(program: Command): void {
       'after',
       `
 Examples:
-  comigs-peer export --state .comigs --out my-adapters
-  comigs-peer export --as merged --expert 1 --out my-model
-  comigs-peer export --as mixture --out mine.safetensors`,
+  npx comigs-peer export --state .comigs --out my-adapters
+  npx comigs-peer export --as merged --expert 1 --out my-model
+  npx comigs-peer export --as mixture --out mine.safetensors`,
     )
     .action(async ({ json, base: given, ...flags }: ExportFlags) => {
       const base = await resolveBase(given, downloadBar)
@@ -72,7 +72,7 @@ Examples:
       'after',
       `
 Example:
-  comigs-peer import mine.safetensors --state elsewhere`,
+  npx comigs-peer import mine.safetensors --state elsewhere`,
     )
     .action(async (file: string, { state, base, json }: ImportFlags) => {
       const { importMixture } = await import('../take-away.ts')

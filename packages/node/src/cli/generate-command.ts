@@ -26,7 +26,10 @@ export function addGenerateCommand(program: Command): void {
   command
     .addOption(shared.config())
     .addOption(shared.json())
-    .addHelpText('after', '\nExample:\n  comigs-peer generate --state .comigs --prompt "Il était une fois"')
+    .addHelpText(
+      'after',
+      '\nExample:\n  npx comigs-peer generate --state .comigs --prompt "Il était une fois"',
+    )
     .action((flags: Flags) => withTrainingWorker((training) => generate(training, flags)))
 }
 

@@ -26,7 +26,7 @@ export function addManifestCommands(program: Command): void {
     .command('manifest')
     .summary("Make, check or show a federation's definition.")
     .description('Make, check or show the file that defines a federation.')
-    .addHelpText('after', '\nExample:\n  comigs-peer manifest new friends.json')
+    .addHelpText('after', '\nExample:\n  npx comigs-peer manifest new friends.json')
   manifest
     .command('new <file>')
     .description('Write the manifest of a new federation, for --manifest of its first peer.')
@@ -58,13 +58,16 @@ export function addManifestCommands(program: Command): void {
       option('--noise <factor>', '  and add noise of so many times it').argParser(between(1e-9, 1e9)),
     )
     .addOption(shared.seed())
-    .addHelpText('after', '\nExample:\n  comigs-peer manifest new friends.json --name friends --rounds 100')
+    .addHelpText(
+      'after',
+      '\nExample:\n  npx comigs-peer manifest new friends.json --name friends --rounds 100',
+    )
     .action(create)
   manifest
     .command('check <file>')
     .description('Is it valid, and is its base on this machine?')
     .addOption(shared.base())
-    .addHelpText('after', '\nExample:\n  comigs-peer manifest check friends.json')
+    .addHelpText('after', '\nExample:\n  npx comigs-peer manifest check friends.json')
     .action(async (file: string, flags: { readonly base?: string }) => {
       const read = await readManifest(file)
       const base = await findBase(read.base, await resolveBase(flags.base, downloadBar))
@@ -75,7 +78,7 @@ export function addManifestCommands(program: Command): void {
     .command('show <file>')
     .description('Print it with its hash, which --federation takes.')
     .addOption(shared.json())
-    .addHelpText('after', '\nExample:\n  comigs-peer manifest show friends.json')
+    .addHelpText('after', '\nExample:\n  npx comigs-peer manifest show friends.json')
     .action(async (file: string, { json }: { readonly json?: boolean }) => {
       const read = await readManifest(file)
       const federation = manifestHash(read)
@@ -102,5 +105,7 @@ async function create(file: string, flags: NewFlags): Promise<void> {
     const reason = `cannot be written: ${error instanceof Error ? error.message : String(error)}`
     throw new NodeError({ code: 'OPTION_INVALID', option: '<file>', value: file, reason })
   })
-  print(`federation  ${manifestHash(made)}\nto start    comigs-peer --manifest ${file} --data <your text>`)
+  print(
+    `federation  ${manifestHash(made)}\nto start    npx comigs-peer --manifest ${file} --data <your text>`,
+  )
 }

@@ -214,7 +214,7 @@ function invitation(addresses: readonly string[]): string {
     addresses.find((one) => !one.includes('/127.0.0.1/') && !one.includes('/::1/')) ?? addresses[0]
   return address === undefined
     ? 'others cannot join: this peer listens nowhere'
-    : `to join     comigs-peer --bootstrap ${address} --data <your text>`
+    : `to join     npx comigs-peer --bootstrap ${address} --data <your text>`
 }
 
 export const count = (value: number): string => value.toLocaleString('en-US')

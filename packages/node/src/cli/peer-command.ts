@@ -119,8 +119,8 @@ export function addPeerCommand(program: Command): void {
       'after',
       `
 Examples:
-  comigs-peer --data ~/notes     # starts a federation, prints what others type
-  comigs-peer --bootstrap <address> --data ~/mail --state ~/.comigs-mail`,
+  npx comigs-peer --data ~/notes   # starts a federation, prints what others type
+  npx comigs-peer --bootstrap <address> --data ~/mail --state ~/.comigs-mail`,
     )
     .action(async (flags: Flags) => {
       const config: PeerConfig = {

@@ -58,7 +58,7 @@ export function addPretrainCommand(program: Command): void {
     .addOption(shared.json())
     .addHelpText(
       'after',
-      '\nExample:\n  comigs-peer pretrain --data data/base-en --out my-base \\\n    --tokenizer packages/node/models/base-en',
+      '\nExample:\n  npx comigs-peer pretrain --data data/base-en --out my-base \\\n    --tokenizer packages/node/models/base-en',
     )
     .action(pretrain)
 }

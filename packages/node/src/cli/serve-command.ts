@@ -37,7 +37,7 @@ export function addServeCommand(program: Command): void {
   command
     .addOption(shared.config())
     .addOption(shared.json())
-    .addHelpText('after', '\nExample:\n  comigs-peer serve --state .comigs --http 8000')
+    .addHelpText('after', '\nExample:\n  npx comigs-peer serve --state .comigs --http 8000')
     .action((flags: Flags) => withTrainingWorker((training) => serve(flags, training, stopSignal())))
 }
 

@@ -107,7 +107,10 @@ export function addSwarmCommand(program: Command): void {
     .addOption(shared.engine())
     .addOption(shared.threads())
     .addOption(shared.json())
-    .addHelpText('after', '\nExample:\n  comigs-peer swarm --data-set data/multilingual-cc0 --target mixture')
+    .addHelpText(
+      'after',
+      '\nExample:\n  npx comigs-peer swarm --data-set data/multilingual-cc0 --target mixture',
+    )
     .action(async (flags: Flags) => {
       const dataSet = await readDataSet(flags.dataSet)
       const config: SwarmConfig = {

@@ -13,7 +13,7 @@ export function addTrustCommands(program: Command): void {
     .description('Make a key for a private federation: whoever has it can join, nobody else can.')
     .addHelpText(
       'after',
-      '\nExample:\n  (umask 077; comigs-peer psk > swarm.key)\n  comigs-peer --psk swarm.key --data <your text>',
+      '\nExample:\n  (umask 077; npx comigs-peer psk > swarm.key)\n  npx comigs-peer --psk swarm.key --data <your text>',
     )
     .action(() => {
       process.stdout.write(makeKey())
@@ -23,7 +23,7 @@ export function addTrustCommands(program: Command): void {
     .summary("Print a peer's id, for the --allow lists of others.")
     .description("Print a peer's id, for the --allow lists of others; makes its key where there is none.")
     .addOption(shared.state())
-    .addHelpText('after', '\nExample:\n  comigs-peer id --state .comigs')
+    .addHelpText('after', '\nExample:\n  npx comigs-peer id --state .comigs')
     .action(async ({ state: folder }: { readonly state: string }) => {
       const state = await openStateDirectory(folder)
       try {
