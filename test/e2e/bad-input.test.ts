@@ -320,6 +320,34 @@ describe('a state folder', () => {
     expectFailure(await runCli([...args(state, 2), '--experts', '3']), 2, 'OPTION_INVALID', '--experts', '2')
   })
 
+  it('that a typing error left is bound to no federation; then to the one that it joins', async () => {
+    const state = freshState()
+    const here = new PeerProcess(peerArguments('fr', base, freshState()))
+    const elsewhere = new PeerProcess(peerArguments('de', base, freshState()))
+    try {
+      const [{ addresses }, other] = await Promise.all([
+        here.waitFor('listening'),
+        elsewhere.waitFor('listening'),
+      ])
+      const typo = await runCli([...args(state, 1), '--data', at('nowhere')])
+      expectFailure(typo, 3, 'DATA_MISSING')
+      expect(typo.stdout).not.toContain('"federation"')
+      const joined = await runCli([...args(state, 1), '--bootstrap', addresses[0]!])
+      expect(joined.stdout).toContain('"isNew":false')
+      expect(joined.code).toBe(0)
+
+      const strayed = await runCli([...args(state, 2), '--bootstrap', other.addresses[0]!])
+      expectFailure(strayed, 6, 'STATE_OF_OTHERS', state, '--state')
+      const both = await runCli([
+        ...args(state, 2),
+        ...['--bootstrap', other.addresses[0]!, '--bootstrap', addresses[0]!],
+      ])
+      expect(both.code).toBe(0)
+    } finally {
+      await Promise.all([here.kill('SIGKILL'), elsewhere.kill('SIGKILL')])
+    }
+  })
+
   it('that cannot be made', async () => {
     await writeFile(at('a-file'), '')
     expectFailure(await runCli(args(join(at('a-file'), 'state'), 1)), 7, 'STATE_UNUSABLE', 'a-file')

@@ -25,6 +25,12 @@ export type NodeErrorDetail =
   | { readonly code: 'CONFIG_FILE_INVALID'; readonly path: string; readonly reason: string }
   | { readonly code: 'STATE_LOCKED'; readonly folder: string; readonly pid: number }
   | { readonly code: 'STATE_UNUSABLE'; readonly path: string; readonly reason: string }
+  | {
+      readonly code: 'STATE_OF_OTHERS'
+      readonly folder: string
+      readonly ours: string
+      readonly theirs: string
+    }
   | { readonly code: 'PORT_IN_USE'; readonly what: string; readonly address: string }
   | {
       readonly code: 'OPTION_INVALID'
@@ -73,6 +79,8 @@ function render(d: NodeErrorDetail): string {
       return `the state folder ${d.folder} is in use by process ${d.pid}; stop it, or give another folder with --state`
     case 'STATE_UNUSABLE':
       return `the state at ${d.path} cannot be used: ${d.reason}`
+    case 'STATE_OF_OTHERS':
+      return `the state folder ${d.folder} belongs to federation ${d.ours.slice(0, 16)}, but the bootstrap peer is of ${d.theirs.slice(0, 16)}; give another folder with --state, or a peer of ours`
     case 'PORT_IN_USE':
       return `the ${d.what} address ${d.address} is already in use; choose another, or port 0 to let the system choose`
     case 'OPTION_INVALID':
@@ -149,6 +157,7 @@ const EXIT_OF: Readonly<Record<string, number>> = {
   MANIFEST_INVALID: EXIT.federation,
   MANIFEST_MISMATCH: EXIT.federation,
   FEDERATION_UNEXPECTED: EXIT.federation,
+  STATE_OF_OTHERS: EXIT.federation,
   STATE_LOCKED: EXIT.state,
   STATE_UNUSABLE: EXIT.state,
   CHECKPOINT_INVALID: EXIT.state,

@@ -136,6 +136,9 @@ export async function runPeer(
     const manifest = found ?? (await newManifest(base, newFederation()))
     const federation = manifestHash(manifest)
     await requireFit(manifest, base)
+
+    // What we learn from. Only who can train binds the folder to a federation: a typing error must not.
+    const tokens = await training.loadData(config.data, config.context)
     await state.saveManifest(manifest)
     emit({ event: 'federation', name: manifest.name, federation, isNew: found === undefined })
     metrics.info.set(
@@ -151,8 +154,6 @@ export async function runPeer(
       1,
     )
 
-    // What we learn from.
-    const tokens = await training.loadData(config.data, config.context)
     emit({ event: 'data', tokens })
     const initial = await training.prepare(prepareOptions(config, manifest, key))
     const resumed = await resume(training, state, config.experts, log)
@@ -357,6 +358,7 @@ async function findManifest(
   const given = config.manifest === undefined ? undefined : await readManifest(config.manifest)
   let manifest = given ?? pinned
   if (given !== undefined && pinned !== undefined) requireSameManifest(pinned, given)
+  if (pinned !== undefined) await requireSameFederation(pinned, config, knocker)
   if (manifest === undefined && config.bootstrap.length > 0)
     manifest = await askBootstrap(config.bootstrap, knocker)
   if (manifest === undefined && config.federation !== undefined) {
@@ -397,6 +399,24 @@ async function askBootstrap(addresses: readonly string[], knocker: Knocker): Pro
     await systemClock.sleep(BOOTSTRAP_PAUSE_MS)
   }
   throw failure as Error
+}
+
+/**
+ * Whom a folder's owner asks to be joined through must not all be of another federation: it would train on alone, unnoticed.
+ * Who does not answer now may be one of ours.
+ * @throws NodeError `STATE_OF_OTHERS`
+ */
+async function requireSameFederation(
+  pinned: Manifest,
+  { bootstrap, state }: PeerConfig,
+  knocker: Knocker,
+): Promise<void> {
+  bootstrap.forEach(parseAddress)
+  const ours = manifestHash(pinned)
+  const answers = await Promise.allSettled(bootstrap.map((address) => fetchManifest(address, knocker)))
+  const met = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [manifestHash(answer.value)] : []))
+  if (met.length === 0 || met.includes(ours)) return
+  throw new NodeError({ code: 'STATE_OF_OTHERS', folder: state, ours, theirs: met[0]! })
 }
 
 /** A federation that nobody described. */
