@@ -1,13 +1,16 @@
+import { reasonOf } from '@comigs/model/light'
 import Table from 'cli-table3'
 import pc from 'picocolors'
 import { destination, type Level, type Logger, multistream, pino } from 'pino'
 import pretty from 'pino-pretty'
+import { NodeError } from '../errors.ts'
 import type { PeerEvent, RoundEvent } from '../events.ts'
 
 /**
  * Logs on stderr, so that stdout stays for results: for people on a terminal, otherwise a JSON object a line.
  * @param level - what goes to stderr
  * @param file - gets everything from info on, whatever goes to stderr
+ * @throws NodeError `OPTION_INVALID` when the file cannot be written
  */
 export function createLog(level: string, file?: string): Logger {
   // Written at once: a process that dies tells why.
@@ -16,10 +19,21 @@ export function createLog(level: string, file?: string): Logger {
     : destination(2)
   const streams = level === 'silent' ? [] : [{ level: level as Level, stream: terminal }]
   if (file !== undefined) {
-    const lines = destination({ dest: file, append: true, mkdir: true, sync: true })
-    streams.push({ level: level === 'debug' ? 'debug' : 'info', stream: lines })
+    streams.push({ level: level === 'debug' ? 'debug' : 'info', stream: openLogFile(file) })
   }
   return pino({ base: null, level: streams.length === 0 ? 'silent' : 'debug' }, multistream(streams))
+}
+
+function openLogFile(file: string) {
+  try {
+    return destination({ dest: file, append: true, mkdir: true, sync: true })
+  } catch (error) {
+    const reason = `cannot be written: ${reasonOf(error)}`
+    throw new NodeError(
+      { code: 'OPTION_INVALID', option: '--log-file', value: file, reason },
+      { cause: error },
+    )
+  }
 }
 
 export function printJson(value: unknown): void {
@@ -28,6 +42,11 @@ export function printJson(value: unknown): void {
 
 export function print(line: string): void {
   process.stdout.write(`${line}\n`)
+}
+
+/** On stderr, before there is a log. */
+export function warn(line: string): void {
+  process.stderr.write(`${pc.yellow('warning')}: ${line}\n`)
 }
 
 /** The library would colour its lines in a file, too. */
