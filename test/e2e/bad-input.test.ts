@@ -101,6 +101,12 @@ describe('flags', () => {
   })
 })
 
+it('a log that cannot be written', async () => {
+  await writeFile(at('no-folder'), '')
+  const result = await onBase(['--data', TEXT, '--log-file', join(at('no-folder'), 'log')])
+  expectFailure(result, 2, 'OPTION_INVALID', '--log-file')
+})
+
 describe('a bootstrap address', () => {
   it('that is malformed', async () => {
     expectFailure(
@@ -112,7 +118,7 @@ describe('a bootstrap address', () => {
   })
   it('where nobody listens: the dial failed', async () => {
     const result = await onBase(['--data', TEXT, '--bootstrap', '/ip4/127.0.0.1/tcp/1'])
-    expectFailure(result, 5, 'BOOTSTRAP_FAILED', '/ip4/127.0.0.1/tcp/1', 'dial failed')
+    expectFailure(result, 5, 'BOOTSTRAP_FAILED', 'dial failed', 'comigs-peer doctor')
   })
   it('where another peer listens than it names: the handshake failed', async () => {
     const there = new PeerProcess(peerArguments('fr', base, freshState()))
@@ -159,6 +165,25 @@ describe('a federation', () => {
     const path = await writeManifest('other.json', () => undefined)
     const result = await onBase(['--data', TEXT, '--manifest', path, '--federation', 'abcdef'])
     expectFailure(result, 6, 'FEDERATION_UNEXPECTED', 'abcdef')
+  })
+  it('whose manifest is not JSON, or is there already', async () => {
+    await writeFile(at('text.json'), 'text')
+    expectFailure(
+      await runCli(['manifest', 'check', at('text.json')]),
+      6,
+      'MANIFEST_INVALID',
+      at('text.json'),
+    )
+    expectFailure(
+      await runCli(['manifest', 'new', at('text.json'), '--base', base]),
+      2,
+      'OPTION_INVALID',
+      'is there already',
+    )
+  })
+  it('whose key is no file', async () => {
+    const result = await onBase(['--data', TEXT, '--psk', at('nowhere')])
+    expectFailure(result, 2, 'OPTION_INVALID', '--psk', 'is not a file')
   })
   it('whose base is not on this machine', async () => {
     const path = await writeManifest('no-base.json', (manifest) => {
@@ -214,6 +239,9 @@ describe('a base', () => {
     })
     expectFailure(await peer(['--data', TEXT, '--base', bad]), 4, 'TENSOR_NON_FINITE', 'ln_f.bias')
   })
+  it('that is not there', async () => {
+    expectFailure(await peer(['--data', TEXT, '--base', at('nowhere')]), 4, 'BASE_UNREADABLE', '--base')
+  })
   it('of an architecture that we do not know', async () => {
     const bad = await writeTinyBase(at('unknown'))
     await writeFile(
@@ -251,6 +279,11 @@ describe('an address', () => {
       {},
     )
     expectFailure(result, 5, 'PORT_IN_USE', String(garbagePort))
+  })
+  it('for peers that is not of this machine', async () => {
+    const args = ['--base', base, '--data', TEXT, '--context', '32', '--listen', '/ip4/192.0.2.1/tcp/0']
+    const result = await runCli(['--state', freshState(), ...args])
+    expectFailure(result, 5, 'ADDRESS_UNUSABLE', '192.0.2.1', 'EADDRNOTAVAIL')
   })
   it('for HTTP off loopback without a token', async () => {
     expectFailure(await onBase(['--data', TEXT, '--http', '0.0.0.0:0']), 2, 'OPTION_INVALID', '--http-token')
@@ -360,6 +393,7 @@ describe('a state folder', () => {
       7,
       'STATE_UNUSABLE',
       'no peer has trained',
+      '--data',
     )
   })
 })

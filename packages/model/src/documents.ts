@@ -81,7 +81,11 @@ async function listFiles(path: string): Promise<Found> {
   // Whoever names a file means it, whatever it is called.
   if (!isFolder)
     return { files: [{ file: path, name: basename(path), format: formatOf(path) ?? 'text' }], skipped: [] }
-  const entries = await readdir(path, { recursive: true, withFileTypes: true })
+  const entries = await readdir(path, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
+    // The folder itself, or one in it: what is left out unasked may be what was meant.
+    const at = (error as NodeJS.ErrnoException).path ?? path
+    throw new ModelError({ code: 'FILE_UNREADABLE', path: at, reason: reasonOf(error) }, { cause: error })
+  })
   const all = entries
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))

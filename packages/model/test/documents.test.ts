@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { gzipSync } from 'node:zlib'
-import { readFile } from 'node:fs/promises'
+import { chmod, readFile } from 'node:fs/promises'
 import { type Document, readFiles } from '../src/documents.ts'
 import { readText } from '../src/data.ts'
 import { folderOf } from './helpers/files.ts'
@@ -52,6 +52,15 @@ describe('text files', () => {
   it('reads UTF-8 without its byte order mark', async () => {
     const folder = await folderOf({ 'a.txt': '\ufeffzażółć 🙂' })
     expect(await documentsOf(folder)).toEqual([{ name: 'a.txt', text: 'zażółć 🙂' }])
+  })
+
+  it.each(['.', 'closed'])('refuses a folder that it may not look into: %s', async (name) => {
+    const folder = await folderOf({ 'a.txt': 'open', 'closed/b.txt': 'closed' })
+    const closed = join(folder, 'closed')
+    await chmod(folder, 0o755)
+    await chmod(closed, 0)
+    const refused = await asAnyone(() => refusal(() => readFiles([join(folder, name)])))
+    expect(refused).toMatchObject({ code: 'FILE_UNREADABLE', path: closed })
   })
 
   it.each<[string, Record<string, string | Uint8Array>, string, object]>([
@@ -220,3 +229,16 @@ describe('what was read', () => {
     expect(skipped).toEqual([{ path: join(folder, 'c/c.png'), reason: '.png is no format that is read' }])
   })
 })
+
+const NOBODY = 65_534
+
+/** As root may look into everything, as somebody who may not. */
+async function asAnyone<T>(run: () => Promise<T>): Promise<T> {
+  const isRoot = process.geteuid?.() === 0
+  if (isRoot) process.seteuid?.(NOBODY)
+  try {
+    return await run()
+  } finally {
+    if (isRoot) process.seteuid?.(0)
+  }
+}

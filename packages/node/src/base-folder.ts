@@ -1,7 +1,7 @@
-import { hashBase } from '@comigs/model/light'
+import { hashBase, reasonOf } from '@comigs/model/light'
 import type { Manifest } from '@comigs/protocol'
 import { existsSync } from 'node:fs'
-import { readdir } from 'node:fs/promises'
+import { access, constants, readdir } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -16,15 +16,17 @@ export const DEFAULT_BASE = join(SHIPPED, 'base-en')
 /**
  * What a user gave as base, as a folder: itself, or a model of the Hugging Face hub that is downloaded to
  * `~/.cache/comigs`. HF_ENDPOINT, HF_TOKEN and XDG_CACHE_HOME count as they do for Hugging Face's own tools.
+ * @throws NodeError `BASE_UNREADABLE`, `BASE_DOWNLOAD_FAILED`
  */
 export async function resolveBase(
   given: string | undefined,
   onProgress: HubOptions['onProgress'],
 ): Promise<string | undefined> {
-  if (given === undefined || existsSync(given)) return given
+  if (given === undefined) return given
+  if (existsSync(given)) return readable(given)
   // The hub's library takes 8 MB, which most peers never need.
   const { fetchBase, isHubId } = await import('./hub.ts')
-  if (!isHubId(given)) return given
+  if (!isHubId(given)) return readable(given)
   const { HF_ENDPOINT, HF_TOKEN, XDG_CACHE_HOME } = process.env
   return fetchBase(given, {
     url: (HF_ENDPOINT ?? 'https://huggingface.co').replace(/\/+$/, ''),
@@ -32,6 +34,17 @@ export async function resolveBase(
     cache: join(XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'comigs', 'bases'),
     onProgress,
   })
+}
+
+async function readable(folder: string): Promise<string> {
+  const config = 'config.json'
+  try {
+    await access(join(folder, config), constants.R_OK)
+    return folder
+  } catch (error) {
+    const reason = `${config}: ${reasonOf(error)}`
+    throw new NodeError({ code: 'BASE_UNREADABLE', folder, reason }, { cause: error })
+  }
 }
 
 /**

@@ -227,6 +227,9 @@ async function* visit(address: string, meet: () => Promise<void>): AsyncGenerato
     const plain = failed(reached, error)
     failure =
       plain.advice === ADVICE['MANIFEST_MISMATCH'] ? plain : { ...plain, advice: STAGE_ADVICE[reached] }
+    // The message itself sends whoever reads it to the doctor.
+    if (error instanceof NodeError && error.detail.code === 'BOOTSTRAP_FAILED')
+      failure = { ...failure, found: `${address}: ${error.detail.reason}` }
   }
   for (const stage of STAGES) {
     const order = reached === undefined ? -1 : Math.sign(STAGES.indexOf(stage) - STAGES.indexOf(reached))

@@ -14,6 +14,7 @@ export type NodeErrorDetail =
       readonly weights: string
       readonly looked: readonly string[]
     }
+  | { readonly code: 'BASE_UNREADABLE'; readonly folder: string; readonly reason: string }
   | {
       readonly code: 'BASE_MISMATCH'
       readonly folder: string
@@ -32,6 +33,12 @@ export type NodeErrorDetail =
       readonly theirs: string
     }
   | { readonly code: 'PORT_IN_USE'; readonly what: string; readonly address: string }
+  | {
+      readonly code: 'ADDRESS_UNUSABLE'
+      readonly what: string
+      readonly address: string
+      readonly reason: string
+    }
   | {
       readonly code: 'OPTION_INVALID'
       readonly option: string
@@ -64,11 +71,13 @@ function render(d: NodeErrorDetail): string {
     case 'ADDRESS_MALFORMED':
       return `"${d.address}" is not an address: ${d.reason}; expected something like /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo...`
     case 'BOOTSTRAP_FAILED':
-      return `the bootstrap peer ${d.address} cannot be reached: the ${d.stage} failed (${d.reason})`
+      return `the bootstrap peer ${d.address} cannot be reached: the ${d.stage} failed (${d.reason}); \`comigs-peer doctor --bootstrap <address>\` says what to look at`
     case 'NOBODY_NEARBY':
       return `nobody of the federation ${d.federation} answered in the local network within ${d.seconds} s; start a peer of it there with --mdns, or give the address of one with --bootstrap`
     case 'BASE_MISSING':
       return `the federation's base model "${d.name}" (weights ${d.weights.slice(0, 12)}) is not on this machine; give its folder with --base. Looked in: ${d.looked.join(', ')}`
+    case 'BASE_UNREADABLE':
+      return `there is no base model in ${d.folder}: ${d.reason}; give --base a Hugging Face folder, or owner/name of one on the hub`
     case 'BASE_MISMATCH':
       return `the base model in ${d.folder} is not the federation's: ${d.field} is ${d.actual.slice(0, 12)}, the manifest says ${d.expected.slice(0, 12)}`
     case 'BASE_DOWNLOAD_FAILED':
@@ -83,6 +92,8 @@ function render(d: NodeErrorDetail): string {
       return `the state folder ${d.folder} belongs to federation ${d.ours.slice(0, 16)}, but the bootstrap peer is of ${d.theirs.slice(0, 16)}; give another folder with --state, or a peer of ours`
     case 'PORT_IN_USE':
       return `the ${d.what} address ${d.address} is already in use; choose another, or port 0 to let the system choose`
+    case 'ADDRESS_UNUSABLE':
+      return `the ${d.what} address ${d.address} cannot be listened on (${d.reason}); choose an address of this machine, and a port that you may use`
     case 'OPTION_INVALID':
       return `${d.option} "${d.value}" ${d.reason}`
     case 'PEER_DIED':
@@ -140,6 +151,7 @@ const EXIT_OF: Readonly<Record<string, number>> = {
   DATA_TOO_SHORT: EXIT.data,
   FILE_UNREADABLE: EXIT.data,
   BASE_MISSING: EXIT.base,
+  BASE_UNREADABLE: EXIT.base,
   BASE_MISMATCH: EXIT.base,
   BASE_DOWNLOAD_FAILED: EXIT.base,
   SAFETENSORS_INVALID: EXIT.base,
@@ -152,6 +164,7 @@ const EXIT_OF: Readonly<Record<string, number>> = {
   BOOTSTRAP_FAILED: EXIT.network,
   NOBODY_NEARBY: EXIT.network,
   PORT_IN_USE: EXIT.network,
+  ADDRESS_UNUSABLE: EXIT.network,
   PEER_UNREACHABLE: EXIT.network,
   PEER_TIMEOUT: EXIT.network,
   MANIFEST_INVALID: EXIT.federation,

@@ -1,6 +1,7 @@
-import { hashBase, readConfig, trainedLayout } from '@comigs/model/light'
+import { hashBase, readConfig, reasonOf, trainedLayout } from '@comigs/model/light'
 import {
   decodeManifest,
+  isProtocolError,
   type Manifest,
   parseManifest,
   PROTOCOL_VERSION,
@@ -48,19 +49,18 @@ export async function newManifest(baseFolder: string, federation: NewFederation)
   })
 }
 
-/** @throws ProtocolError `MANIFEST_INVALID`, NodeError `OPTION_INVALID` when there is no such file */
+/** @throws ProtocolError `MANIFEST_INVALID` naming the file, NodeError `OPTION_INVALID` when there is no such file */
 export async function readManifest(path: string): Promise<Manifest> {
   try {
     return decodeManifest(await readFile(path))
   } catch (error) {
-    if (error instanceof ProtocolError) throw error
-    const reason = error instanceof Error ? error.message : String(error)
-    throw new NodeError({
-      code: 'OPTION_INVALID',
-      option: '--manifest',
-      value: path,
-      reason: `cannot be read: ${reason}`,
-    })
+    if (isProtocolError(error) && error.detail.code === 'MANIFEST_INVALID')
+      throw new ProtocolError({ ...error.detail, path }, { cause: error })
+    const reason = `cannot be read: ${reasonOf(error)}`
+    throw new NodeError(
+      { code: 'OPTION_INVALID', option: '--manifest', value: path, reason },
+      { cause: error },
+    )
   }
 }
 

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { applyConfigFile } from '../src/cli/config-file.ts'
-import { option, shared, splitLists, wholeNumber } from '../src/cli/options.ts'
+import { applyEnvironment, misspeltVariables } from '../src/cli/environment.ts'
+import { option, shared, wholeNumber } from '../src/cli/options.ts'
 import { textOptions } from '../src/cli/text-options.ts'
 import { NodeError } from '../src/errors.ts'
 
@@ -60,8 +61,44 @@ it('a path may hold spaces, but in the environment, where they separate', async 
   const command = new Command().addOption(option('--data <path...>', ''))
   for (const one of textOptions()) command.addOption(one)
   command.parse([], { from: 'user' })
-  splitLists(command)
+  applyEnvironment(command)
   expect(command.opts()).toMatchObject({ data: ['a', 'b'], stop: ['a b'] })
+})
+
+it.each([
+  ['true', true],
+  ['1', true],
+  ['yes', true],
+  ['false', false],
+  ['0', false],
+  ['No', false],
+])('a switch in the environment means what it says: %s', (value, expected) => {
+  const command = switched(value)
+  applyEnvironment(command)
+  expect(command.opts()).toEqual({ stay: expected })
+  expect(command.getOptionValueSource('stay')).toBe('env')
+})
+
+it.each(['maybe', '', '2'])('refuses "%s" of a switch in the environment', (value) => {
+  const refused = () => {
+    applyEnvironment(switched(value))
+  }
+  expect(refused).toThrow(NodeError)
+  expect(refused).toThrow(`COMIGS_PEER_STAY "${value}" is neither true nor false`)
+})
+
+function switched(value: string): Command {
+  vi.stubEnv('COMIGS_PEER_STAY', value)
+  onTestFinished(() => void vi.unstubAllEnvs())
+  return new Command().addOption(option('--stay', '').default(false)).parse([], { from: 'user' })
+}
+
+it('of a variable that is nearly ours, says which was meant', () => {
+  for (const name of ['COMIGS_PEER_BACTH', 'COMIGS_PEER_BATCH', 'COMIGS_PEER_PORT_4001_TCP', 'BACTH'])
+    vi.stubEnv(name, '4')
+  onTestFinished(() => void vi.unstubAllEnvs())
+  const command = new Command().addOption(shared.batch())
+  expect(misspeltVariables([command])).toEqual([['COMIGS_PEER_BACTH', 'COMIGS_PEER_BATCH']])
 })
 
 it('keys of other commands are left to them', async () => {

@@ -41,3 +41,19 @@ it('--help-all shows what --help leaves out', () => {
   expect(said(createProgram(), '--help')).not.toContain('--evaluate-batches')
   expect(said(createProgram(), '--help-all')).toContain('--evaluate-batches')
 })
+
+it('promises a --config file only where there is one', () => {
+  const promise = 'in a --config file'
+  for (const { command } of commandsOf(createProgram())) {
+    const takesFile = command.options.some(({ long }) => long === '--config')
+    expect(said(command, '--help').includes(promise)).toBe(takesFile)
+  }
+})
+
+it.each([
+  ['doctr', "unknown command 'doctr'; did you mean `comigs-peer doctor`?"],
+  ['something-else', "unknown command 'something-else'; `comigs-peer --help` lists them"],
+])('of a word that is no command, says so: %s', async (word, message) => {
+  const program = createProgram().configureOutput({ writeErr: () => undefined })
+  await expect(program.parseAsync([word, '--stay'], { from: 'user' })).rejects.toThrow(message)
+})

@@ -294,6 +294,12 @@ describe('starting the HTTP server', () => {
     })
     await first.stop()
   })
+  it('says of an address that is not of this machine why it cannot be', async () => {
+    const elsewhere = { ...init, host: '192.0.2.1', token: 'secret' }
+    await expect(startHttp(elsewhere)).rejects.toMatchObject({
+      detail: { code: 'ADDRESS_UNUSABLE', address: `192.0.2.1:${init.port}` },
+    })
+  })
   it('wants a token off loopback', async () => {
     await expect(startHttp({ ...init, host: '0.0.0.0' })).rejects.toMatchObject({
       detail: { code: 'OPTION_INVALID' },

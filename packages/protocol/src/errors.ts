@@ -1,6 +1,12 @@
 /** Everything that can go wrong in this package, by code. Callers branch on `detail.code`, never on text. */
 export type ProtocolErrorDetail =
-  | { readonly code: 'MANIFEST_INVALID'; readonly field: string; readonly reason: string }
+  | {
+      readonly code: 'MANIFEST_INVALID'
+      readonly field: string
+      readonly reason: string
+      /** Of the file that it was read from. */
+      readonly path?: string
+    }
   | {
       readonly code: 'MANIFEST_MISMATCH'
       readonly field: string
@@ -49,7 +55,7 @@ export class ProtocolError extends Error {
 function render(d: ProtocolErrorDetail): string {
   switch (d.code) {
     case 'MANIFEST_INVALID':
-      return `the federation manifest is not valid: field "${d.field}" ${d.reason}`
+      return `the federation manifest${d.path === undefined ? '' : ` in ${d.path}`} is not valid: field "${d.field}" ${d.reason}`
     case 'MANIFEST_MISMATCH':
       return `the peer is in another federation: field "${d.field}" is ${d.theirs} there and ${d.ours} here`
     case 'FEDERATION_UNEXPECTED':

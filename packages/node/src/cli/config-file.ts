@@ -1,12 +1,9 @@
 import type { Command, Option } from 'commander'
-import { distance } from 'fastest-levenshtein'
 import { readFile } from 'node:fs/promises'
 import { parse, YAMLParseError } from 'yaml'
 import { z } from 'zod'
 import { NodeError } from '../errors.ts'
-
-/** Further from every known name than this, a name was not meant to be one. */
-const NEAR = 3
+import { nearest } from './suggestion.ts'
 
 /**
  * Gives a command what stands in its `--config` file, where neither a flag nor the environment says it. Keys are the names
@@ -21,9 +18,8 @@ export async function applyConfigFile(command: Command, all: readonly Command[])
   const known = [...new Set(all.filter(readsConfig).flatMap(settingsOf).map(keyOf))]
   for (const key of Object.keys(values)) {
     if (known.includes(key)) continue
-    const nearest = known.reduce((best, one) => (distance(key, one) < distance(key, best) ? one : best))
-    const advice = distance(key, nearest) <= NEAR ? `; did you mean "${nearest}"?` : ''
-    throw invalid(path, `"${key}" is not known${advice}`)
+    const meant = nearest(key, known)
+    throw invalid(path, `"${key}" is not known${meant === undefined ? '' : `; did you mean "${meant}"?`}`)
   }
   for (const option of settingsOf(command)) {
     const value = values[keyOf(option)]
@@ -42,7 +38,7 @@ export const settingsOf = ({ options }: Command): readonly Option[] =>
 /** A flag's name: `wait-for-peers`. */
 export const keyOf = ({ long }: Option): string => long!.slice(2)
 
-const readsConfig = ({ options }: Command): boolean => options.some(({ long }) => long === '--config')
+export const readsConfig = ({ options }: Command): boolean => options.some(({ long }) => long === '--config')
 
 async function readValues(path: string): Promise<Readonly<Record<string, unknown>>> {
   let value: unknown

@@ -1,11 +1,21 @@
 import { type Command, Help, Option } from 'commander'
+import { readsConfig } from './config-file.ts'
 
 /** Help that fits a screen: no environment variable with each option (the rule stands below), one line a command. */
 export const HELP = { optionDescription, subcommandTerm: (command: Command) => command.name() }
 
-export const HELP_FOOTER = `
+/** Where else a command's options may stand. */
+export function helpFooter({ command }: { readonly command: Command }): string {
+  if (readsConfig(command)) {
+    return `
 Options may also stand in the environment (--max-tokens: COMIGS_PEER_MAX_TOKENS)
 or in a --config file (max-tokens); flags go before both.`
+  }
+  if (!command.options.some(({ envVar }) => envVar !== undefined)) return ''
+  return `
+Options may also stand in the environment (--max-tokens:
+COMIGS_PEER_MAX_TOKENS); flags go before it.`
+}
 
 function optionDescription(option: Option): string {
   const notes = [

@@ -1,3 +1,4 @@
+import { reasonOf } from '@comigs/model/light'
 import { encodeManifest, type Manifest, manifestHash, parseManifest } from '@comigs/protocol'
 import type { Command } from 'commander'
 import { writeFile } from 'node:fs/promises'
@@ -102,7 +103,10 @@ async function create(file: string, flags: NewFlags): Promise<void> {
   const made = isPrivate ? parseManifest({ ...plain, privacy: { clip, noise } }) : plain
   // A federation that peers are in already must not vanish by a typing error.
   await writeFile(file, encodeManifest(made), { flag: 'wx' }).catch((error: unknown) => {
-    const reason = `cannot be written: ${error instanceof Error ? error.message : String(error)}`
+    const exists = (error as NodeJS.ErrnoException).code === 'EEXIST'
+    const reason = exists
+      ? 'is there already, and its federation may be in use; choose another name'
+      : `cannot be written: ${reasonOf(error)}`
     throw new NodeError({ code: 'OPTION_INVALID', option: '<file>', value: file, reason })
   })
   print(

@@ -1,16 +1,18 @@
 import { AUTO_ENGINES, ENGINES } from '@comigs/model/light'
 import { LARGEST_SHARE, SMALLEST_SHARE } from '@comigs/protocol'
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { InvalidArgumentError, Option } from 'commander'
 import type { PeerConfig } from '../peer.ts'
+import { PREFIX } from './environment.ts'
 
 /** Every option can also stand in the environment, as COMIGS_PEER_ and its name in capitals. */
 export function option(flags: string, description: string): Option {
   const made = new Option(flags, description)
   return made.env(
-    `COMIGS_PEER_${made
-      .attributeName()
-      .replace(/([A-Z])/g, '_$1')
-      .toUpperCase()}`,
+    PREFIX +
+      made
+        .attributeName()
+        .replace(/([A-Z])/g, '_$1')
+        .toUpperCase(),
   )
 }
 
@@ -34,20 +36,6 @@ export function between(low: number, high: number) {
 
 /** Of a delta's values, as a manifest takes it. */
 export const shareOfValues = between(SMALLEST_SHARE, LARGEST_SHARE)
-
-/**
- * Several values in one environment variable are separated by spaces. On the command line and in a file each stands alone,
- * since a path may hold spaces.
- */
-export function splitLists(command: Command): void {
-  for (const one of command.options) {
-    const name = one.attributeName()
-    if (!one.variadic || one.parseArg !== undefined || command.getOptionValueSource(name) !== 'env') continue
-    const values = command.getOptionValue(name) as readonly string[]
-    const words = values.flatMap((value) => value.split(/\s+/)).filter((word) => word !== '')
-    command.setOptionValueWithSource(name, words, 'env')
-  }
-}
 
 export const shared = {
   config: () => option('--config <file>', 'YAML with any of these by name'),

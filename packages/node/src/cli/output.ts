@@ -1,14 +1,17 @@
+import { reasonOf } from '@comigs/model/light'
 import { stripVTControlCharacters } from 'node:util'
 import Table from 'cli-table3'
 import pc from 'picocolors'
 import { destination, type Level, type Logger, multistream, pino } from 'pino'
 import pretty, { prettyFactory } from 'pino-pretty'
+import { NodeError } from '../errors.ts'
 import type { PeerEvent, RoundEvent } from '../events.ts'
 
 /**
  * Logs on stderr, so that stdout stays for results: for people on a terminal, otherwise a JSON object a line.
  * @param level - what goes to stderr
  * @param file - gets everything from info on, whatever goes to stderr
+ * @throws NodeError `OPTION_INVALID` when the file cannot be written
  */
 export function createLog(level: string, file?: string): Logger {
   // Written at once: a process that dies tells why.
@@ -17,8 +20,7 @@ export function createLog(level: string, file?: string): Logger {
     : destination(2)
   const streams = level === 'silent' ? [] : [{ level: level as Level, stream: terminal }]
   if (file !== undefined) {
-    const lines = destination({ dest: file, append: true, mkdir: true, sync: true })
-    streams.push({ level: level === 'debug' ? 'debug' : 'info', stream: lines })
+    streams.push({ level: level === 'debug' ? 'debug' : 'info', stream: openLogFile(file) })
   }
   return pino({ base: null, level: streams.length === 0 ? 'silent' : 'debug' }, multistream(streams))
 }
@@ -28,6 +30,18 @@ const forPeople = prettyFactory({ colorize: pc.isColorSupported, singleLine: tru
 /** What another process of ours logs, named by its peer, as createLog would show it here. */
 export function logLine(peer: string, line: string, isTerminal = process.stderr.isTTY): string {
   return `[${peer}] ${isTerminal ? forPeople(line).trimEnd() : line}`
+}
+
+function openLogFile(file: string) {
+  try {
+    return destination({ dest: file, append: true, mkdir: true, sync: true })
+  } catch (error) {
+    const reason = `cannot be written: ${reasonOf(error)}`
+    throw new NodeError(
+      { code: 'OPTION_INVALID', option: '--log-file', value: file, reason },
+      { cause: error },
+    )
+  }
 }
 
 export function printJson(value: unknown): void {
@@ -41,6 +55,11 @@ export function print(line: string): void {
 /** For the person at the terminal, beside what stdout is for. */
 export function printNote(text: string | undefined): void {
   if (text !== undefined) process.stderr.write(`${text}\n`)
+}
+
+/** On stderr, before there is a log. */
+export function warn(line: string): void {
+  process.stderr.write(`${pc.yellow('warning')}: ${line}\n`)
 }
 
 /** The library would colour its lines in a file, too. */

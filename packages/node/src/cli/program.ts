@@ -5,15 +5,17 @@ import { addConfigCommand } from './config-command.ts'
 import { applyConfigFile } from './config-file.ts'
 import { addDataCommand } from './data-command.ts'
 import { addDoctorCommand } from './doctor-command.ts'
+import { applyEnvironment, misspeltVariables } from './environment.ts'
 import { addExperimentCommand } from './experiment-command.ts'
 import { addExportCommands } from './export-command.ts'
 import { addGenerateCommand } from './generate-command.ts'
-import { HELP, HELP_FOOTER } from './help.ts'
+import { HELP, helpFooter } from './help.ts'
 import { addManifestCommands } from './manifest-command.ts'
-import { splitLists } from './options.ts'
+import { warn } from './output.ts'
 import { addPeerCommand } from './peer-command.ts'
 import { addPretrainCommand } from './pretrain-command.ts'
 import { addServeCommand } from './serve-command.ts'
+import { nearest } from './suggestion.ts'
 import { addSwarmCommand } from './swarm-command.ts'
 import { addTrustCommands } from './trust-commands.ts'
 
@@ -27,7 +29,7 @@ export function createProgram(): Command {
     .configureHelp(HELP)
     .exitOverride()
     .enablePositionalOptions()
-    .addHelpText('afterAll', HELP_FOOTER)
+    .addHelpText('afterAll', helpFooter)
   addPeerCommand(program)
   addSwarmCommand(program)
   addDoctorCommand(program)
@@ -41,9 +43,28 @@ export function createProgram(): Command {
   addDataCommand(program)
   addConfigCommand(program)
   addManifestCommands(program)
-  program.hook('preAction', async (_, command) => {
-    splitLists(command)
+  // Of a word that is no command, commander would say that a peer takes no arguments.
+  program.allowExcessArguments().hook('preAction', async (_, command) => {
+    if (command === program && program.args.length > 0) refuseCommand(program, program.args[0]!)
+    for (const [name, meant] of misspeltVariables([...withSubcommands(program)]))
+      warn(`the variable ${name} is not known; did you mean ${meant}?`)
+    applyEnvironment(command)
     await applyConfigFile(command, [program, ...program.commands])
   })
   return program
+}
+
+function refuseCommand(program: Command, name: string): never {
+  const meant = nearest(
+    name,
+    program.commands.map((command) => command.name()),
+  )
+  const advice =
+    meant === undefined ? '`comigs-peer --help` lists them' : `did you mean \`comigs-peer ${meant}\`?`
+  return program.error(`error: unknown command '${name}'; ${advice}`)
+}
+
+function* withSubcommands(command: Command): Generator<Command> {
+  yield command
+  for (const one of command.commands) yield* withSubcommands(one)
 }

@@ -1,3 +1,4 @@
+import { reasonOf } from '@comigs/model/light'
 import { generateKey } from '@libp2p/pnet'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { readFile } from 'node:fs/promises'
@@ -42,7 +43,7 @@ export async function readAdmission(options: {
 }
 
 async function readKey(path: string): Promise<Uint8Array> {
-  const text = await read('--psk', path)
+  const text = await read('--psk', path, 'is not a file that can be read')
   if (!KEY_FORMAT.test(text)) {
     const reason = 'is not a key file; `comigs-peer psk` makes one'
     throw new NodeError({ code: 'OPTION_INVALID', option: '--psk', value: path, reason })
@@ -52,7 +53,9 @@ async function readKey(path: string): Promise<Uint8Array> {
 
 /** One id a line; what follows a # is for people. */
 async function readPeers(path: string): Promise<string[]> {
-  const lines = (await read('--allow', path)).split('\n').map((line) => line.replace(/#.*/, '').trim())
+  const lines = (await read('--allow', path, 'is neither a peer id nor a file that can be read'))
+    .split('\n')
+    .map((line) => line.replace(/#.*/, '').trim())
   const peers = lines.filter((line) => line !== '')
   const wrong = peers.find((peer) => !isPeer(peer))
   if (wrong !== undefined) {
@@ -62,11 +65,11 @@ async function readPeers(path: string): Promise<string[]> {
   return peers
 }
 
-async function read(option: string, path: string): Promise<string> {
+async function read(option: string, path: string, unless: string): Promise<string> {
   try {
     return await readFile(path, 'utf8')
   } catch (error) {
-    const reason = `is neither a peer id nor a file that can be read (${error instanceof Error ? error.message : String(error)})`
+    const reason = `${unless} (${reasonOf(error)})`
     throw new NodeError({ code: 'OPTION_INVALID', option, value: path, reason }, { cause: error })
   }
 }

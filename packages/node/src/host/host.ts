@@ -67,7 +67,7 @@ const RESERVATIONS = { applyDefaultLimit: false, maxReservations: 64 }
 /**
  * A libp2p node as a peer needs it. Dialling and redialling is the connector's business, since this line of libp2p does
  * neither by itself; training runs in another thread, since a blocked loop loses its connections.
- * @throws NodeError `PORT_IN_USE`, `ADDRESS_MALFORMED`
+ * @throws NodeError `PORT_IN_USE`, `ADDRESS_UNUSABLE`, `ADDRESS_MALFORMED`
  */
 export async function createHost(options: HostOptions): Promise<Host> {
   const { psk, admits } = options.admission ?? EVERYONE
@@ -112,6 +112,11 @@ export function listenError(error: unknown, addresses: readonly string[]): unkno
   const text =
     error instanceof Error ? `${error.name} ${error.message} ${String(error.cause)}` : String(error)
   const address = addresses.join(', ')
+  const refused = /\b(?:EADDRNOTAVAIL|EACCES)\b.*/.exec(text)
+  if (refused !== null) {
+    const detail = { what: 'listening', address, reason: refused[0] }
+    return new NodeError({ code: 'ADDRESS_UNUSABLE', ...detail }, { cause: error })
+  }
   if (/EADDRINUSE|address already in use|UnsupportedListenAddressesError|No listen addresses/i.test(text)) {
     return new NodeError({ code: 'PORT_IN_USE', what: 'listening', address }, { cause: error })
   }

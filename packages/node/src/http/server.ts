@@ -48,7 +48,7 @@ export function startHttp(init: HttpInit): Promise<HttpServer> {
  * Serves the page and some routes. A web page that the user happens to visit must not be able to reach a model of private
  * text: the Host must be one of ours (against DNS rebinding), an Origin must be our own, there is no CORS, and whatever
  * changes or queries anything must be JSON, which no form can send.
- * @throws NodeError `PORT_IN_USE`, `OPTION_INVALID` when a token is missing off loopback
+ * @throws NodeError `PORT_IN_USE`, `ADDRESS_UNUSABLE`, `OPTION_INVALID` when a token is missing off loopback
  */
 export async function listen(
   init: ListenInit,
@@ -81,9 +81,14 @@ export async function listen(
   try {
     await server.listen({ host: init.host, port: init.port })
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
-    const address = `${init.host}:${init.port}`
-    throw new NodeError({ code: 'PORT_IN_USE', what: 'HTTP', address }, { cause: error })
+    const { code, message } = error as NodeJS.ErrnoException
+    const where = { what: 'HTTP', address: `${init.host}:${init.port}` }
+    throw new NodeError(
+      code === 'EADDRINUSE'
+        ? { code: 'PORT_IN_USE', ...where }
+        : { code: 'ADDRESS_UNUSABLE', ...where, reason: message },
+      { cause: error },
+    )
   }
   const { port } = server.server.address() as AddressInfo
   const shown = init.host === '0.0.0.0' ? '127.0.0.1' : isIPv6(init.host) ? `[${init.host}]` : init.host
