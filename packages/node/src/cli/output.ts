@@ -52,9 +52,9 @@ export function print(line: string): void {
   process.stdout.write(`${line}\n`)
 }
 
-/** For the person at the terminal, beside what stdout is for. */
+/** For the person at the terminal, beside what stdout is for. A terminal has shown `^C` on this line. */
 export function printNote(text: string | undefined): void {
-  if (text !== undefined) process.stderr.write(`${text}\n`)
+  if (text !== undefined) process.stderr.write(`${process.stderr.isTTY ? '\n' : ''}${text}\n`)
 }
 
 /** On stderr, before there is a log. */
