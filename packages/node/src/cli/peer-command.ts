@@ -119,7 +119,7 @@ export function addPeerCommand(program: Command): void {
       'after',
       `
 Examples:
-  npx comigs-peer --data ~/notes   # starts a federation, prints what others type
+  npx comigs-peer --data ~/notes  # starts a federation, prints what others type
   npx comigs-peer --bootstrap <address> --data ~/mail --state ~/.comigs-mail`,
     )
     .action(async (flags: Flags) => {
