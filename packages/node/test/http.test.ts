@@ -268,6 +268,16 @@ describe("OpenAI's routes", () => {
     expect(error['message']).toContain('9 tokens')
   })
 
+  it.each([
+    [{ n: 2 }, "'n': is not supported: leave it out, or say 1"],
+    [{ logprobs: 3 }, "'logprobs': is not supported: leave it out, or say false or 0"],
+    [{ tools: [{}] }, "'tools': is not supported: leave it out"],
+    [{ tools: { a: 1 } }, "'tools': is not supported: leave it out"],
+    [{ audio: {} }, "'audio': is not supported: leave it out"],
+  ])('say of %j what is not there', async (asked, message) => {
+    expect((await post('/completions', { ...good, ...asked })).error).toMatchObject({ message })
+  })
+
   it('let neutral values of what they do not have pass', async () => {
     const neutral = {
       n: 1,

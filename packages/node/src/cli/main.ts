@@ -8,8 +8,17 @@ import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
 setFlagsFromString('--semi-space-growth-factor=1')
 const { createProgram } = await import('./program.ts')
 
+// A disk that is full says so later than the write: a key of no bytes is not to look like one that was made.
+process.stdout.on('error', ({ message }) => {
+  process.stderr.write(`${pc.red('error')}: the output cannot be written: ${message}\n`)
+  process.exit(EXIT.failure)
+})
+
 try {
   await createProgram().parseAsync()
+  await new Promise<void>((resolve, reject) => {
+    process.stdout.write('', (error) => (error ? reject(error) : resolve()))
+  })
 } catch (error) {
   process.exitCode = report(error)
 }

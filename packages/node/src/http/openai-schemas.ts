@@ -7,12 +7,12 @@ const MAX_STOP_SEQUENCES = 4
 const MAX_STOP_LENGTH = 128
 
 /** A parameter that would change the answer and that we do not have: only its neutral values pass. */
-const only = (...values: (string | number | boolean)[]) =>
-  z
-    .union(values.map((value) => z.literal(value)))
-    .nullish()
-    .or(z.undefined())
-const none = z.union([z.array(z.never()).length(0), z.object({}).strict()]).nullish()
+const only = (...values: (string | number | boolean)[]) => {
+  const neutral = values.map((value) => JSON.stringify(value)).join(' or ')
+  return z.literal(values, { error: `is not supported: leave it out, or say ${neutral}` }).nullish()
+}
+const UNHEARD = { error: 'is not supported: leave it out' }
+const none = z.union([z.array(z.never()).length(0), z.strictObject({}, UNHEARD)], UNHEARD).nullish()
 
 const UNSUPPORTED = {
   n: only(1),
@@ -28,8 +28,8 @@ const UNSUPPORTED = {
   functions: none,
   tool_choice: only('none', 'auto'),
   function_call: only('none', 'auto'),
-  response_format: z.object({ type: z.literal('text') }).nullish(),
-  audio: z.null().optional(),
+  response_format: z.object({ type: z.literal('text', UNHEARD) }).nullish(),
+  audio: z.null(UNHEARD).optional(),
 }
 
 const stop = z.string().min(1).max(MAX_STOP_LENGTH)
