@@ -32,6 +32,10 @@ const TOPIC_SCORE = {
   invalidMessageDeliveriesDecay: 0.995,
 }
 
+/** By content: the same announcement over two routes is one message. */
+export const messageId = (topic: string, data: Uint8Array): Uint8Array =>
+  createHash('sha256').update(topic).update('\0').update(data).digest().subarray(0, 20)
+
 /**
  * Gossipsub as we use it: small signed announcements, every message judged, every hostile frame bounded. The numbers are
  * from measurements and from the holes of the 14.1 line; docs/PROTOCOL.md says which.
@@ -68,9 +72,7 @@ export function announcementPubsub(options: PubsubOptions): ReturnType<typeof go
       maxControlMessages: 64,
       maxPeerInfos: 16,
     },
-    // By content: the same announcement over two routes is one message.
-    msgIdFn: ({ topic: on, data }: Message) =>
-      createHash('sha256').update(on).update('\0').update(data).digest().subarray(0, 20),
+    msgIdFn: ({ topic, data }: Message) => messageId(topic, data),
     scoreThresholds: {
       gossipThreshold: -40,
       publishThreshold: -80,
