@@ -17,7 +17,7 @@ export async function settle(): Promise<void> {
 /** Time that stands still until a test moves it. */
 export class VirtualClock implements Clock {
   #now: number
-  /** A binary heap; who woke early stays in it until its time. */
+  /** A binary heap; who woke early stays in it for a while. */
   readonly #sleepers: Sleeper[] = []
   #begun = 0
   #asleep = 0
@@ -50,9 +50,15 @@ export class VirtualClock implements Clock {
       const until = this.#now + Math.max(0, ms)
       const sleeper: Sleeper = { until, order: this.#begun++, isAwake: false, wake }
       this.#asleep++
+      if (this.#sleepers.length > 2 * this.#asleep + 64) this.#forgetWoken()
       push(this.#sleepers, sleeper)
       signal?.addEventListener('abort', wake)
     })
+  }
+
+  /** Who was woken before its time stays in the heap until then, and where time stands still, for ever. */
+  #forgetWoken(): void {
+    for (const sleeper of this.#sleepers.splice(0)) if (!sleeper.isAwake) push(this.#sleepers, sleeper)
   }
 
   /** Sleepers wake in the order of their times; what one sets off has happened before the next wakes. */
