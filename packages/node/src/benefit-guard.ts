@@ -1,4 +1,4 @@
-import type { Averaged, MixReport } from '@comigs/protocol'
+import { type Averaged, keepLast, type MixReport } from '@comigs/protocol'
 
 /** What the guard asks of whoever trains. */
 export interface GuardedTrainer {
@@ -110,9 +110,11 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
       for (const peer of standings.keys()) if (!isHere(mixture, peer)) standings.delete(peer)
       const standing = (peer: string) => standings.get(peer) ?? UNKNOWN
       await trainer.addShared(mixture.increment)
-      let visible = mixture.mixedWith.filter(({ ageRounds }) => ageRounds <= FRESH_ROUNDS)
       // Farther off than is looked at: it has not changed, and once all others agree its lie is clipped to less than is seen.
-      visible = visible.filter(({ peer, clip }) => peer !== returning || clip >= 1 / MOST_MAGNIFIED)
+      const isFar = (peer: string, clip: number) => peer === returning && clip < 1 / MOST_MAGNIFIED
+      const visible = mixture.mixedWith.filter(
+        ({ peer, ageRounds, clip }) => ageRounds <= FRESH_ROUNDS && !isFar(peer, clip),
+      )
       const isSeen = visible.some(({ peer }) => peer === returning)
       if (returning !== undefined && standings.has(returning) && !isSeen) {
         await takeBack(mixture.contribution(returning))
@@ -160,10 +162,8 @@ function createUsual(atFirst: number): Usual {
   return {
     accepts(peer, cost) {
       const isUsual = Number.isFinite(cost) && cost <= allowed()
-      costs.delete(peer)
       // A loss that is no number any more is harm, too.
-      costs.set(peer, Number.isNaN(cost) ? Infinity : cost)
-      if (costs.size > REMEMBERED) costs.delete(costs.keys().next().value!)
+      keepLast(costs, REMEMBERED, peer, Number.isNaN(cost) ? Infinity : cost)
       return isUsual
     },
   }

@@ -3,6 +3,7 @@ import { type Codec, requireFinite } from './codec/codec.ts'
 import { isProtocolError, ProtocolError } from './errors.ts'
 import type { Direction } from './exchange.ts'
 import { type FetchFailure, type RefusalReason, reasonOf } from './gossip.ts'
+import { keepLast } from './keep-last.ts'
 import { LIMITS } from './limits.ts'
 import { PROTOCOL_VERSION } from './manifest.ts'
 import { clipFactors, distance, norm } from './mixing.ts'
@@ -121,11 +122,7 @@ export function createAveraging(init: AveragingInit): Averaging {
     clock.now() - (givenUp.get(peer) ?? -Infinity) >= LIMITS.averagingPauseMs
 
   const refuse = (error: unknown, peer: string) => {
-    if (isProtocolError(error, 'PEER_TIMEOUT')) {
-      givenUp.delete(peer)
-      givenUp.set(peer, clock.now())
-      if (givenUp.size > LIMITS.copies) givenUp.delete(givenUp.keys().next().value!)
-    }
+    if (isProtocolError(error, 'PEER_TIMEOUT')) keepLast(givenUp, LIMITS.copies, peer, clock.now())
     events.onRefusal(reasonOf(error), peer, error instanceof Error ? error.message : String(error))
   }
 

@@ -1,4 +1,5 @@
 import { type Cell, commonBits, positionOf } from './cells.ts'
+import { keepLast } from './keep-last.ts'
 import type { Clock, Random } from './wire.ts'
 
 export interface DirectoryEntry {
@@ -56,9 +57,7 @@ export class Directory {
   }
 
   lost(peer: string): void {
-    this.#lost.delete(peer)
-    this.#lost.set(peer, this.#clock.now())
-    if (this.#lost.size > 4 * BUCKET_SIZE) this.#lost.delete(this.#lost.keys().next().value!)
+    keepLast(this.#lost, 4 * BUCKET_SIZE, peer, this.#clock.now())
   }
 
   get(peer: string): DirectoryEntry | undefined {

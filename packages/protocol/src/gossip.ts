@@ -15,6 +15,7 @@ import { type Codec, codecOf, CODECS, requireFinite } from './codec/codec.ts'
 import { safeGamma } from './codec/gamma.ts'
 import { isProtocolError, ProtocolError } from './errors.ts'
 import type { Exchange, Holdings, TrafficKind } from './exchange.ts'
+import { keepLast } from './keep-last.ts'
 import { LIMITS } from './limits.ts'
 import { type Manifest, manifestHash, PROTOCOL_VERSION } from './manifest.ts'
 import {
@@ -296,9 +297,7 @@ export function createGossip(init: GossipInit): Gossip {
   /** Remembers why; of the authors that failed last, no more than we follow. */
   const fail = (author: string, reason: FetchFailure): void => {
     if (!isOurs(author)) return
-    failures.delete(author)
-    failures.set(author, reason)
-    if (failures.size > LIMITS.copies) failures.delete(failures.keys().next().value!)
+    keepLast(failures, LIMITS.copies, author, reason)
   }
 
   /** Brings our copy of `author` to what was announced: by the delta when it is the next one, else as a whole. */

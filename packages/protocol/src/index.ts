@@ -24,6 +24,7 @@ export {
   type RefusalReason,
 } from './gossip.ts'
 export { announcementPubsub, createGossipsubPubsub } from './libp2p/gossipsub-pubsub.ts'
+export { keepLast } from './keep-last.ts'
 export { createLibp2pWire, unreachable } from './libp2p/libp2p-wire.ts'
 export { createSigner } from './libp2p/signer.ts'
 export { LIMITS } from './limits.ts'

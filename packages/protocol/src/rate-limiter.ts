@@ -1,3 +1,4 @@
+import { keepLast } from './keep-last.ts'
 import { LIMITS } from './limits.ts'
 import type { Clock, Wire } from './wire.ts'
 
@@ -24,9 +25,7 @@ export class RateLimiter {
     const now = this.#clock.now()
     const expected = Math.max(this.#arrival.get(key) ?? now, now)
     if (expected - now > this.#toleranceMs) return false
-    this.#arrival.delete(key) // to the end of the map's order: the oldest key is the first
-    this.#arrival.set(key, expected + amount * this.#intervalMs)
-    if (this.#arrival.size > this.#maxKeys) this.#arrival.delete(this.#arrival.keys().next().value!)
+    keepLast(this.#arrival, this.#maxKeys, key, expected + amount * this.#intervalMs)
     return true
   }
 }

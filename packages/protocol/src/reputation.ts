@@ -1,4 +1,5 @@
 import type { RefusalReason } from './gossip.ts'
+import { keepLast } from './keep-last.ts'
 import type { Clock } from './wire.ts'
 
 /**
@@ -41,9 +42,7 @@ export class Reputation {
   blame(peer: string, reason: RefusalReason): boolean {
     const before = this.score(peer)
     if (COST[reason] === 0) return false
-    this.#scores.delete(peer) // to the end of the map's order
-    this.#scores.set(peer, { score: before - COST[reason], at: this.#clock.now() })
-    if (this.#scores.size > REMEMBERED) this.#scores.delete(this.#scores.keys().next().value!)
+    keepLast(this.#scores, REMEMBERED, peer, { score: before - COST[reason], at: this.#clock.now() })
     return before > CUT_OFF && this.isCutOff(peer)
   }
 

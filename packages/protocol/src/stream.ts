@@ -50,6 +50,17 @@ export interface Answer {
   readonly body: Uint8Array
 }
 
+/** Tells how much of a source has come. */
+async function* counted(
+  source: AsyncIterable<Frame>,
+  moved: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of source) {
+    moved(chunk.byteLength)
+    yield chunk as Uint8Array
+  }
+}
+
 export interface AskOptions {
   readonly signal?: AbortSignal | undefined
   /** How many raw bytes the header promises, or where to put them; throws when the header is a refusal. */
@@ -92,10 +103,7 @@ export async function ask(
       [request],
       (source) => lp.encode(source),
       stream,
-      (source) =>
-        readAnswer(source, peer, options, (bytes) => {
-          watchdog.moved(bytes)
-        }),
+      (source) => readAnswer(source, peer, options, watchdog.moved),
     )
   } catch (error) {
     stream.abort(error instanceof Error ? error : new Error(String(error)))
@@ -118,13 +126,7 @@ async function readAnswer(
   let header: Uint8Array | undefined
   let body: Uint8Array = new Uint8Array()
   let at = 0
-  const counted = async function* () {
-    for await (const chunk of source) {
-      moved(chunk.byteLength)
-      yield chunk as Uint8Array
-    }
-  }
-  const frames = lp.decode(counted(), { maxDataLength: LIMITS.frameBytes })
+  const frames = lp.decode(counted(source, moved), { maxDataLength: LIMITS.frameBytes })
   for await (const frame of frames) {
     if (header === undefined) {
       header = flat(frame)
@@ -295,17 +297,11 @@ export async function converse<T>(
       else await new Promise<void>((resolve) => (wake = resolve))
     }
   }
-  async function* counted(source: AsyncIterable<Frame>): AsyncGenerator<Uint8Array> {
-    for await (const chunk of source) {
-      watchdog.moved(chunk.byteLength)
-      yield chunk as Uint8Array
-    }
-  }
   try {
     const sent = stream.sink(lp.encode(said()))
     // A broken stream is told to who listens; here it must only not go unhandled.
     sent.catch(over)
-    const frames = lp.decode(counted(stream.source), { maxDataLength: LIMITS.frameBytes })
+    const frames = lp.decode(counted(stream.source, watchdog.moved), { maxDataLength: LIMITS.frameBytes })
     const result = await talk({
       say(frame) {
         queue.push(frame)

@@ -5,6 +5,7 @@ import {
   type Exchange,
   findCell,
   isProtocolError,
+  keepLast,
   LIMITS,
   type PeerAddresses,
   type PeersWanted,
@@ -311,10 +312,8 @@ export function createConnector(init: ConnectorInit): Connector {
     found(peer, addresses) {
       const readable = addresses.filter((address) => readableAddress(address) !== undefined)
       if (peer === self || readable.length === 0) return
-      const name = `nearby ${peer}`
-      nearby.delete(name)
-      nearby.set(name, { peer, addresses: readable.slice(0, LIMITS.exchangedAddresses) })
-      if (nearby.size > MOST_NEARBY) nearby.delete(nearby.keys().next().value!)
+      const told = { peer, addresses: readable.slice(0, LIMITS.exchangedAddresses) }
+      keepLast(nearby, MOST_NEARBY, `nearby ${peer}`, told)
     },
     cell: () => cell,
     members: () => exchange.admitted().filter(isInside),
