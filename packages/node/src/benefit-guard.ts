@@ -1,4 +1,4 @@
-import { type Averaged, keepLast, type MixReport } from '@comigs/protocol'
+import { type Averaged, keepLast, LIMITS, type MixReport } from '@comigs/protocol'
 
 /** What the guard asks of whoever trains. */
 export interface GuardedTrainer {
@@ -74,7 +74,11 @@ interface Standing {
 const UNKNOWN: Standing = { triedAt: 0, sentence: 0, mutedUntil: undefined }
 
 export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
+  /** Also of those who are away, or a liar who goes would come back with a clean slate. */
   const standings = new Map<string, Standing>()
+  const remember = (peer: string, standing: Standing) => {
+    keepLast(standings, LIMITS.copies, peer, standing)
+  }
   /**
    * The muted one that gets its chance in this round. One at a time, and looked at before it counts, for those who lied
    * together were muted together, and would all be back at once.
@@ -107,7 +111,6 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
     },
 
     async add(mixture, round) {
-      for (const peer of standings.keys()) if (!isHere(mixture, peer)) standings.delete(peer)
       const standing = (peer: string) => standings.get(peer) ?? UNKNOWN
       await trainer.addShared(mixture.increment)
       // Farther off than is looked at: it has not changed, and once all others agree its lie is clipped to less than is seen.
@@ -116,9 +119,9 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
         ({ peer, ageRounds, clip }) => ageRounds <= FRESH_ROUNDS && !isFar(peer, clip),
       )
       const isSeen = visible.some(({ peer }) => peer === returning)
-      if (returning !== undefined && standings.has(returning) && !isSeen) {
+      if (returning !== undefined && !isSeen) {
         await takeBack(mixture.contribution(returning))
-        standings.set(returning, { ...standing(returning), mutedUntil: round + 1 }) // behind the others, who may be here
+        remember(returning, { ...standing(returning), mutedUntil: round + 1 }) // behind the others, who may be here
       }
       const harmful: string[] = []
       const turn = (peer: string) => (peer === returning ? -1 : standing(peer).triedAt)
@@ -128,11 +131,11 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
         const full = Math.max(1, HALF_WAY / weight) * unclipped(clip)
         const { sentence } = standing(peer)
         if (await tryOut(peer, part, full, ofNeighbours)) {
-          standings.set(peer, { triedAt: round, sentence: sentence / 2, mutedUntil: undefined })
+          remember(peer, { triedAt: round, sentence: sentence / 2, mutedUntil: undefined })
           break
         }
         const longer = Math.min(Math.max(1, LONGER * sentence), LONGEST_ROUNDS)
-        standings.set(peer, { triedAt: round, sentence: longer, mutedUntil: round + longer })
+        remember(peer, { triedAt: round, sentence: longer, mutedUntil: round + longer })
         harmful.push(peer)
       }
       return harmful
@@ -171,6 +174,3 @@ function createUsual(atFirst: number): Usual {
 
 /** By how much to lengthen what was clipped. */
 const unclipped = (clip: number): number => 1 / Math.max(clip, 1 / MOST_MAGNIFIED)
-
-const isHere = ({ mixedWith, leftOut }: MixReport, peer: string): boolean =>
-  mixedWith.some((one) => one.peer === peer) || leftOut.some((one) => one.peer === peer)

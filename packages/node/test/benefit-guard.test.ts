@@ -157,6 +157,20 @@ describe('the benefit guard', () => {
     expect(t.x[0]).toBeCloseTo(1.1, 6)
   })
 
+  it('does not forget a liar that is away for a while', async () => {
+    const t = trainer()
+    const guard = createBenefitGuard(t)
+    const [here, away] = [{ mallory: [2, 2], bob: [0, 0] }, { bob: [0, 0] }]
+    for (const round of [1, 2]) {
+      await guard.add(mixture(here, guard.muted(round)), round)
+      t.x.fill(1)
+    }
+    for (let round = 3; round <= 9; round++) await guard.add(mixture(away), round)
+    expect(t.x).toEqual(Float32Array.of(1, 1))
+    expect(await guard.add(mixture(here, guard.muted(10)), 10)).toEqual(['mallory'])
+    for (let round = 11; round <= 25; round++) expect([...guard.muted(round)]).toEqual(['mallory'])
+  })
+
   it('goes on to the next muted one while one is away', async () => {
     const guard = createBenefitGuard(trainer())
     const away = (round: number) => {

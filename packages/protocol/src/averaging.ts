@@ -9,7 +9,7 @@ import { PROTOCOL_VERSION } from './manifest.ts'
 import { clipFactors, distance, norm } from './mixing.ts'
 import { AverageDone, AverageHeader, Status } from './pb/messages.ts'
 import { sha256 } from './payload.ts'
-import { converse, type Dialogue, openWithin } from './stream.ts'
+import { converse, type Dialogue, leastProgress, openWithin } from './stream.ts'
 import type { Clock, Random, Wire, WireStream } from './wire.ts'
 
 export interface AveragingInit {
@@ -141,10 +141,9 @@ export function createAveraging(init: AveragingInit): Averaging {
   }
 
   /** In so many bytes a progress timeout all of them pass in time. */
-  const least = Math.max(
-    LIMITS.progressBytes,
-    (codec.byteLength(initial.length) + differenceCodec.byteLength(initial.length)) *
-      (LIMITS.progressTimeoutMs / LIMITS.averagingMs),
+  const least = leastProgress(
+    codec.byteLength(initial.length) + differenceCodec.byteLength(initial.length),
+    LIMITS.averagingMs,
   )
   const exchange = (
     stream: WireStream,

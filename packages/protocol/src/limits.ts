@@ -24,6 +24,8 @@ export const LIMITS = {
   progressBytes: 16_384,
   /** So often it may be next to nothing: messages are short, and links have bad moments. */
   leanTimeouts: 3,
+  /** As slowly as this a payload or a copy may pass: whoever sends it holds a place for uploads meanwhile. */
+  bodyMs: 3_600_000,
   /** As slowly as this an averaging may pass: x has moved on meanwhile, and nobody else is served. */
   averagingMs: 600_000,
   /** An asker whose averaging was given up waits so long for the next: others come first. */

@@ -12,15 +12,22 @@ const flat = (frame: Frame): Uint8Array => (frame instanceof Uint8ArrayList ? fr
 /** A reason to abort that is nobody's error; without one, Node makes an error with a stack each time. */
 const OVER = 'over'
 
+/** Bytes a progress timeout with which so many pass in so long; never fewer than are next to nothing. */
+export const leastProgress = (bytes: number, withinMs: number): number =>
+  Math.max(LIMITS.progressBytes, bytes * (LIMITS.progressTimeoutMs / withinMs))
+
+interface Watchdog {
+  moved(bytes: number): void
+  /** So many are to come, in less than `LIMITS.bodyMs`. */
+  expect(bytes: number): void
+  stop(): void
+}
+
 /**
  * Looks each progress timeout how many bytes have moved, and calls `give up` when it is none; or once too often fewer than
  * `least`, or a byte now and then would hold a stream open for hours.
  */
-function watch(
-  clock: Clock,
-  giveUp: () => void,
-  least: number = LIMITS.progressBytes,
-): { moved(bytes: number): void; stop(): void } {
+function watch(clock: Clock, giveUp: () => void, least: number = LIMITS.progressBytes): Watchdog {
   const done = new AbortController()
   let bytes = 0
   const look = async (): Promise<void> => {
@@ -36,6 +43,9 @@ function watch(
   return {
     moved: (count) => {
       bytes += count
+    },
+    expect: (total) => {
+      least = leastProgress(total, LIMITS.bodyMs)
     },
     stop: () => {
       done.abort(OVER)
@@ -103,7 +113,7 @@ export async function ask(
       [request],
       (source) => lp.encode(source),
       stream,
-      (source) => readAnswer(source, peer, options, watchdog.moved),
+      (source) => readAnswer(source, peer, options, watchdog),
     )
   } catch (error) {
     stream.abort(error instanceof Error ? error : new Error(String(error)))
@@ -121,18 +131,19 @@ async function readAnswer(
   source: AsyncIterable<Frame>,
   peer: string,
   options: AskOptions,
-  moved: (bytes: number) => void,
+  watchdog: Watchdog,
 ): Promise<Answer> {
   let header: Uint8Array | undefined
   let body: Uint8Array = new Uint8Array()
   let at = 0
-  const frames = lp.decode(counted(source, moved), { maxDataLength: LIMITS.frameBytes })
+  const frames = lp.decode(counted(source, watchdog.moved), { maxDataLength: LIMITS.frameBytes })
   for await (const frame of frames) {
     if (header === undefined) {
       header = flat(frame)
       if (header.byteLength > LIMITS.answerBytes) throw malformed(`a header of ${header.byteLength} bytes`)
       const promised = options.bodyBytes(header)
       body = typeof promised === 'number' ? new Uint8Array(promised) : promised
+      watchdog.expect(body.byteLength)
     } else {
       // Nobody needs one, and a stream of them would never end.
       if (frame.byteLength === 0) throw malformed('an empty frame')
@@ -231,6 +242,7 @@ export async function reply(
           const { header, body } = answer(flat(request))
           yield header
           watchdog.moved(header.byteLength)
+          watchdog.expect(body?.byteLength ?? 0)
           for (let at = 0; body !== undefined && at < body.byteLength; at += LIMITS.frameBytes) {
             const frame = body.subarray(at, at + LIMITS.frameBytes)
             yield frame

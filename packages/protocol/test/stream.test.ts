@@ -293,6 +293,21 @@ describe('the patience of ask', () => {
     expect((await asked()).body.at(-1)).toBe(99)
   })
 
+  it('asks more of a large body: an hour is enough for any', async () => {
+    const length = 2 * LIMITS.progressBytes * (LIMITS.bodyMs / LIMITS.progressTimeoutMs)
+    const setting = setUp(length)
+    await setting.bytes(async function* () {
+      yield frame(HEADER)
+      for (let at = 0; at < length; at += LIMITS.progressBytes) {
+        await setting.clock.sleep(LIMITS.progressTimeoutMs - 1)
+        yield frame(new Uint8Array(LIMITS.progressBytes))
+      }
+    })
+    const { code, afterMs } = await fails(setting)
+    expect(code).toBe('PEER_TIMEOUT')
+    expect(afterMs).toBeLessThanOrEqual((LIMITS.leanTimeouts + 2) * LIMITS.progressTimeoutMs)
+  })
+
   it('bears with a link that is worse for a while, and with short messages that take their time', async () => {
     const { bytes, asked, clock } = setUp(LIMITS.leanTimeouts + 1)
     await bytes(async function* () {
