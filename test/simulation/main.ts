@@ -15,12 +15,13 @@ let failed = 0
 for (let seed = first; seed <= last; seed += step) {
   const started = performance.now()
   const { scenario, violations, loss, consensus, cells } = await runScenario({ ...scenarioOf(seed), ...size })
-  const { peers, codec, churn, partition, stragglers, unequal, realKeys, robust } = scenario
+  const { peers, codec, churn, partition, stragglers, unequal, realKeys, robust, momentum } = scenario
   console.log(
     `${violations.length === 0 ? 'ok' : 'FAILED'} seed ${seed}: ${peers} peers in ${cells} cells, ${codecOf(codec).name}, ` +
       `churn ${churn.toFixed(2)}, stragglers ${stragglers.toFixed(2)}, ` +
       `partition ${partition === undefined ? 'none' : `${partition.from}..${partition.to}`}` +
-      `${unequal ? ', unequal H' : ''}${realKeys ? ', Ed25519' : ''}${robust ? ', robust' : ''}: loss ${loss.toFixed(4)}, ${(100 * consensus).toFixed(3)} % apart ` +
+      `${unequal ? ', unequal H' : ''}${realKeys ? ', Ed25519' : ''}${robust ? ', robust' : ''}` +
+      `${momentum === undefined ? '' : `, momentum ${momentum}`}: loss ${loss.toFixed(4)}, ${(100 * consensus).toFixed(3)} % apart ` +
       `(${((performance.now() - started) / 1000).toFixed(1)} s)`,
   )
   for (const violation of violations) console.log(`  ${violation}`)

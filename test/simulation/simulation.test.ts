@@ -82,6 +82,7 @@ describe('a simulated swarm', () => {
       expect(drawn.filter((scenario) => scenario[trouble] > 0).length, trouble).toBeGreaterThan(20)
     expect(drawn.filter(({ partition }) => partition !== undefined).length).toBeGreaterThan(50)
     expect(drawn.filter(({ unequal }) => unequal).length).toBeGreaterThan(30)
+    expect(drawn.filter(({ momentum }) => momentum !== undefined).length).toBeGreaterThan(30)
     expect(drawn.filter(({ realKeys }) => realKeys).length).toBeGreaterThan(10)
     const defended = drawn.filter(({ robust }) => robust).length
     expect(Math.abs(defended - drawn.length / 2)).toBeLessThan(drawn.length / 10)

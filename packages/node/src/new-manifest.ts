@@ -18,6 +18,7 @@ export interface NewFederation {
   readonly schedule: Manifest['schedule']
   readonly codec: Manifest['codec']
   readonly robust: boolean
+  readonly momentum?: number | undefined
 }
 
 /** A federation without an end has no cosine: the rate stays until validation stops to improve. */
@@ -31,7 +32,7 @@ export const forRounds = (rounds: number): Manifest['schedule'] => ({
 
 /** Describes a federation on the base in a folder. */
 export async function newManifest(baseFolder: string, federation: NewFederation): Promise<Manifest> {
-  const { name, seed, schedule, codec, robust } = federation
+  const { name, seed, schedule, codec, robust, momentum } = federation
   const { lora, localSteps, routerEvery, routerSteps } = PAPER
   return parseManifest({
     comigs: PROTOCOL_VERSION,
@@ -46,6 +47,7 @@ export async function newManifest(baseFolder: string, federation: NewFederation)
     schedule,
     codec,
     robust,
+    ...(momentum === undefined ? {} : { momentum }),
   })
 }
 

@@ -156,7 +156,11 @@ export async function runPeer(
 
     emit({ event: 'data', tokens })
     const initial = await training.prepare(prepareOptions(config, manifest, key))
-    const resumed = await resume(training, state, config.experts, log)
+    const { round: resumed, velocity } = await resume(training, state, config.experts, log)
+    const momentum =
+      manifest.momentum === undefined
+        ? undefined
+        : { factor: manifest.momentum, velocity: velocity ?? new Float32Array(initial.length) }
     const told = await requireTellable(manifest, state, config, resumed)
     emit({ event: 'start', round: resumed })
 
@@ -295,10 +299,14 @@ export async function runPeer(
       evaluateEvery: config.evaluateEvery,
       evaluateBatches: config.evaluateBatches,
       waitShare: WAIT_SHARE,
+      momentum,
       protect: await protection(manifest, state, config.strategy, told),
       checkpoint: async (round) => {
         await state.saveCheckpoint(
-          await training.checkpoint({ round: String(round), experts: String(config.experts) }),
+          await training.checkpoint({
+            extra: { round: String(round), experts: String(config.experts) },
+            velocity: momentum?.velocity,
+          }),
         )
         await state.saveKnownPeers(network.connector.known())
       },
@@ -453,7 +461,7 @@ function seedOf(key: PrivateKey): number {
 
 /**
  * The newest checkpoint that is whole.
- * @returns its round, 0 for none
+ * @returns its round, 0 for none, and the velocity of its momentum
  * @throws NodeError `OPTION_INVALID` when it was made with another number of experts
  */
 async function resume(
@@ -461,7 +469,7 @@ async function resume(
   state: StateDirectory,
   experts: number,
   log: Logger,
-): Promise<number> {
+): Promise<{ round: number; velocity?: Float32Array | undefined }> {
   const checkpoints = await state.checkpoints()
   let failure: unknown
   for (const { path, bytes } of checkpoints) {
@@ -471,8 +479,8 @@ async function resume(
         const reason = `does not fit the checkpoint in ${state.folder}, which has ${made['experts'] ?? 'an unknown number'}`
         throw new NodeError({ code: 'OPTION_INVALID', option: '--experts', value: String(experts), reason })
       }
-      await training.restore(bytes, path)
-      return Number(made['round'])
+      const { velocity } = await training.restore(bytes, path)
+      return { round: Number(made['round']), velocity }
     } catch (error) {
       if (error instanceof NodeError) throw error
       failure = error
@@ -483,7 +491,7 @@ async function resume(
     }
   }
   if (failure !== undefined) throw failure as Error
-  return 0
+  return { round: 0 }
 }
 
 /** A newcomer starts at the mean of what it finds; a peer that comes back goes on; the first starts at y(0). */

@@ -1,6 +1,7 @@
 import type { Evaluation, PhaseResult, SplitName } from '@comigs/model'
 import type { Averaging, Clock, Gossip, Manifest, MixReport, NotAveraged } from '@comigs/protocol'
 import { createBenefitGuard, type GuardedTrainer } from './benefit-guard.ts'
+import { type Momentum, nesterov } from './momentum.ts'
 
 /** What the round loop asks of whoever trains: the worker in a peer, plain vectors in a simulator. */
 export interface RoundTrainer extends GuardedTrainer {
@@ -58,6 +59,8 @@ export interface RoundsInit {
   readonly evaluateBatches: number
   /** How long a round may wait for others, as a share of its training time. */
   readonly waitShare: number
+  /** Undefined where the federation has none. */
+  readonly momentum?: Momentum | undefined
   /** Makes of an update what may leave this machine; with the epsilon spent so far. Undefined: nothing is done to it. */
   readonly protect?:
     | ((start: Float32Array, trained: Float32Array) => Promise<{ x: Float32Array; epsilon: number }>)
@@ -69,7 +72,7 @@ export interface RoundsInit {
 
 /** The life of a peer, round after round. Nobody is waited for longer than usual, and nothing here can stop a round. */
 export async function runRounds(init: RoundsInit): Promise<void> {
-  const { trainer, gossip, averaging, clock, manifest, signal } = init
+  const { trainer, gossip, averaging, clock, manifest, momentum, signal } = init
   // What the guard decides depends on private text, so that it cannot go with differential privacy.
   const guard = manifest.robust && init.protect === undefined ? createBenefitGuard(trainer) : undefined
   // Those after every so many expert steps: with an H of our own they need not fall together with the end of a round.
@@ -84,7 +87,7 @@ export async function runRounds(init: RoundsInit): Promise<void> {
     const epsilon = init.protect && (await protectUpdate(trainer, start, init.protect))
     const trained = clock.now()
 
-    // 2. Publish what changed in the shared part; 3. wait a little for the others; 4. mix with what has arrived.
+    // 2. Publish what changed in the shared part; 3. wait a little for the others; 4. mix with what has arrived, and move on as it went.
     let exchange: RoundReport['exchange']
     let published = trained
     let collected = trained
@@ -101,6 +104,8 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       const mixed = gossip.mix(x, guard?.muted(round))
       const harmful = guard === undefined ? [] : await guard.add(mixed, round)
       if (guard === undefined) await trainer.addShared(mixed.increment)
+      if (momentum !== undefined)
+        await trainer.addShared(nesterov(momentum, difference(await trainer.shared(), start)))
       exchange = { ...mixed, payloadBytes, harmful, averagedWith: averaged.length, notAveraged }
     }
 
@@ -132,6 +137,13 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       },
     })
   }
+}
+
+/** A loop, for it runs in the main thread. */
+function difference(a: Float32Array, b: Float32Array): Float32Array {
+  const result = new Float32Array(a.length)
+  for (let k = 0; k < a.length; k++) result[k] = a[k]! - b[k]!
+  return result
 }
 
 /** Replaces the trained shared vector. Exactly: x - x is 0, and 0 + v is v; one sum would keep x's last bits. */

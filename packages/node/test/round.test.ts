@@ -53,3 +53,56 @@ it.each([
   expect(done.routers).toBe((done.experts / MANIFEST.routerEvery) * MANIFEST.routerSteps)
   expect(done.phases).toEqual(phases)
 })
+
+it('moves on with momentum by what training and mixing moved together, before routers learn and others look', async () => {
+  const x = Float32Array.of(0)
+  const at: Record<string, number[]> = { routers: [], seen: [], saved: [] }
+  const result = { steps: 1, loss: 1, tokens: 1, learningRate: 1, routerScores: [] }
+  const trainer: RoundTrainer = {
+    async trainExperts() {
+      x[0]! += 1
+      return result
+    },
+    async trainRouters() {
+      at['routers']!.push(x[0]!)
+      return result
+    },
+    validationLoss: async () => 1,
+    async evaluate() {
+      at['seen']!.push(x[0]!)
+      return { loss: 1, perplexity: Math.E, tokens: 1, groups: [], routerScores: [] }
+    },
+    shared: async () => x.slice(),
+    async addShared(increment) {
+      x[0]! += increment[0]!
+    },
+  }
+  const mixture = { increment: Float32Array.of(3), mixedWith: [], leftOut: [], consensusDistance: undefined }
+  await runRounds({
+    trainer,
+    gossip: {
+      publish: async () => ({ payloadBytes: 0 }),
+      collect: async () => undefined,
+      mix: () => ({ ...mixture, contribution: () => new Float32Array(1) }),
+    },
+    averaging: { offer: () => undefined, take: () => [], whyNot: () => undefined },
+    clock: new VirtualClock(),
+    manifest: MANIFEST,
+    strategy: 'comigs',
+    localSteps: MANIFEST.routerEvery,
+    from: 0,
+    to: 3,
+    evaluateEvery: 1,
+    evaluateBatches: 1,
+    waitShare: 0.25,
+    momentum: { factor: 0.5, velocity: new Float32Array(1) },
+    async checkpoint() {
+      at['saved']!.push(x[0]!)
+    },
+    onRound: () => undefined,
+    signal: new AbortController().signal,
+  })
+  // Each round moves it by 4; v is 4, 6, 7.
+  const expected = [4 + 2, 6 + 4 + 3, 13 + 4 + 3.5]
+  expect(at).toEqual({ routers: expected, seen: expected, saved: expected })
+})

@@ -31,12 +31,14 @@ export { LIMITS } from './limits.ts'
 export {
   decodeManifest,
   encodeManifest,
+  LARGEST_MOMENTUM,
   LARGEST_SHARE,
   type Manifest,
   manifestHash,
   parseManifest,
   PROTOCOL_VERSION,
   requireSameManifest,
+  SMALLEST_MOMENTUM,
   SMALLEST_SHARE,
 } from './manifest.ts'
 export { consensusDistance, distance, edgeWeight, mean, mixingIncrement } from './mixing.ts'

@@ -19,6 +19,9 @@ const positive = z.number().int().positive()
 /** Below, a value waits for a thousand rounds; above, the indices cost what leaving values out saves. */
 export const SMALLEST_SHARE = 0.001
 export const LARGEST_SHARE = 0.5
+/** Less is none; with more, x has moved on for ten rounds before it hears that it was wrong. */
+export const SMALLEST_MOMENTUM = 0.01
+export const LARGEST_MOMENTUM = 0.9
 
 const manifestSchema = z.strictObject({
   /** Protocol version. */
@@ -56,6 +59,8 @@ const manifestSchema = z.strictObject({
   }),
   /** Whether what a neighbour says is bounded before it is mixed in. Off only where all peers are trusted. */
   robust: z.boolean(),
+  /** Factor of Nesterov momentum on what a round moves the shared vector by; absent: none. */
+  momentum: z.number().min(SMALLEST_MOMENTUM).max(LARGEST_MOMENTUM).optional(),
   /** Local differential privacy: a round's update is clipped to this norm, and noise of so many times it is added. */
   privacy: z.strictObject({ clip: z.number().positive(), noise: z.number().positive() }).optional(),
 })

@@ -138,6 +138,9 @@ describe('parseManifest', () => {
     ['codec.topK', 0.51],
     ['codec.topK', '0.1'],
     ['robust', 'yes'],
+    ['momentum', 0],
+    ['momentum', 0.91],
+    ['momentum', NaN],
   ])('refuses %s = %j and names the field', (field, value) => {
     expect(thrown(() => parseManifest(changed(field, value)))).toMatchObject({
       code: 'MANIFEST_INVALID',
@@ -161,6 +164,8 @@ describe('parseManifest', () => {
     ['codec.topK', 0.001],
     ['codec.topK', 0.5],
     ['robust', true],
+    ['momentum', 0.01],
+    ['momentum', 0.9],
   ])('accepts %s = %j', (field, value) => {
     expect(parseManifest(changed(field, value))).toEqual(changed(field, value))
   })

@@ -21,6 +21,7 @@ export interface Scenario {
   readonly clockSkewMs: number
   readonly strangers: number
   readonly robust: boolean
+  readonly momentum: number | undefined
   readonly attack: { readonly kind: Attack; readonly peers: number } | undefined
   /** Share of peers killed every five faulty rounds, never the first; half of them come back without what they had on disk. */
   readonly churn: number
@@ -63,6 +64,7 @@ export function scenarioOf(seed: number): Scenario {
     // Drawn last, each after the one before, so that what came before stays what it was.
     robust: random() < 0.5,
     ...pacesOf(random() < 0.3, stragglers),
+    momentum: random() < 0.3 ? 0.5 : undefined,
     faulty,
   }
 }
@@ -91,6 +93,7 @@ export function quiet(seed: number, what: Partial<Scenario>): Scenario {
     clockSkewMs: 0,
     strangers: 0,
     robust: false,
+    momentum: undefined,
     attack: undefined,
     churn: 0,
     partition: undefined,

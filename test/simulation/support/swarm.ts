@@ -42,6 +42,8 @@ export interface SwarmOptions {
   readonly strangers: number
   /** Whether honest peers defend themselves: clipping, benefit guard, reputation. */
   readonly robust: boolean
+  /** Factor of momentum between rounds; undefined: none. */
+  readonly momentum: number | undefined
   /** The last of the peers are bad. */
   readonly attack: { readonly kind: Attack; readonly peers: number } | undefined
   /** Share of the learning rate at a time since the start. */
@@ -71,7 +73,7 @@ export interface SimulatedPeer {
 
 interface Disk {
   own?: OwnState
-  checkpoint?: { readonly round: number; readonly x: Float32Array }
+  checkpoint?: { readonly round: number; readonly x: Float32Array; readonly velocity: Float32Array }
   known: KnownPeers
 }
 
@@ -125,7 +127,9 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   const pubsub = new MemoryPubsub((a, b) => network.connected(a, b), false)
   const numbers = seeded(seed)
   const problem = createProblem(parameters, (stream) => gaussian(seeded(mix(seed, stream))))
-  const manifest: Manifest = manifestFor(parameters, options.codec, options.robust)
+  const plain = manifestFor(parameters, options.codec, options.robust)
+  const { momentum } = options
+  const manifest: Manifest = momentum === undefined ? plain : { ...plain, momentum }
   const anotherVersion: Manifest = { ...manifest, localSteps: manifest.localSteps + 1, routerEvery: 33 }
   const weather: Weather = { loss: 0, duplication: 0, broken: 0 }
   const errors: string[] = []
@@ -199,7 +203,8 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     const honest = peer.isStranger && index % 2 === 1 ? newer(honestWire) : honestWire
     const wire = attack === undefined ? honest : misbehaving(honest, attack, clock)
     const reputation = new Reputation(own)
-    const start = disk.checkpoint ?? { round: 0, x: problem.initial }
+    const start = disk.checkpoint ?? { round: 0, x: problem.initial, velocity: new Float32Array(parameters) }
+    const velocity = start.velocity.slice()
     const honestTrainer = createTrainer({
       problem,
       target: problem.target(index),
@@ -263,10 +268,11 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       evaluateEvery: 1,
       evaluateBatches: 1,
       waitShare: WAIT_SHARE,
+      momentum: momentum === undefined ? undefined : { factor: momentum, velocity },
       protect: undefined,
       checkpoint: async (round) => {
         if (end.signal.aborted) return
-        disk.checkpoint = { round, x: trainer.x.slice() }
+        disk.checkpoint = { round, x: trainer.x.slice(), velocity: velocity.slice() }
         disk.known = joined.connector.known()
       },
       onRound: () => {

@@ -16,6 +16,7 @@ interface NewFlags {
   readonly codec: Manifest['codec']['values']
   readonly share?: number
   readonly trusting: boolean
+  readonly momentum?: number
   readonly clip?: number
   readonly noise?: number
   readonly seed?: number
@@ -50,6 +51,7 @@ export function addManifestCommands(program: Command): void {
       ),
     )
     .addOption(option('--trusting', 'mix in what others say as it is').default(false))
+    .addOption(shared.momentum())
     .addOption(
       option('--clip <norm>', 'differential privacy: clip an update to this norm,').argParser(
         between(1e-9, 1e9),
@@ -97,6 +99,7 @@ async function create(file: string, flags: NewFlags): Promise<void> {
     schedule: rounds === undefined ? OPEN_ENDED : forRounds(rounds),
     codec: { values: codec, ...(share === undefined ? {} : { topK: share }) },
     robust: !trusting,
+    momentum: flags.momentum,
   })
   // One without the other is refused with the field's name.
   const isPrivate = clip !== undefined || noise !== undefined

@@ -1,5 +1,5 @@
 import { AUTO_ENGINES, ENGINES } from '@comigs/model/light'
-import { LARGEST_SHARE, SMALLEST_SHARE } from '@comigs/protocol'
+import { LARGEST_MOMENTUM, LARGEST_SHARE, SMALLEST_MOMENTUM, SMALLEST_SHARE } from '@comigs/protocol'
 import { InvalidArgumentError, Option } from 'commander'
 import type { PeerConfig } from '../peer.ts'
 import { PREFIX } from './environment.ts'
@@ -49,6 +49,10 @@ export const shared = {
       .choices(['auto', ...ENGINES])
       .default('auto'),
   threads: () => option('--threads <n>', 'threads of one operator').argParser(wholeNumber(1)).default(1),
+  momentum: () =>
+    option('--momentum <factor>', 'of what rounds move the generalist by (default: none)').argParser(
+      between(SMALLEST_MOMENTUM, LARGEST_MOMENTUM),
+    ),
   base: () =>
     option(
       '--base <folder>',

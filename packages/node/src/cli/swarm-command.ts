@@ -40,6 +40,7 @@ interface Flags {
   readonly codec: CodecName
   readonly topK?: number
   readonly trusting: boolean
+  readonly momentum?: number
   readonly threads: number
   readonly engine: string
   readonly stay: boolean
@@ -97,6 +98,7 @@ export function addSwarmCommand(program: Command): void {
     .addOption(
       option('--trusting', 'mix in what others say as it is: neither clip nor judge it').default(false),
     )
+    .addOption(shared.momentum())
     .addOption(shared.seed().default(42))
     .addOption(shared.batch())
     .addOption(shared.context())
@@ -127,6 +129,7 @@ export function addSwarmCommand(program: Command): void {
           schedule: forRounds(flags.rounds),
           codec: { values: flags.codec, ...(flags.topK === undefined ? {} : { topK: flags.topK }) },
           robust: !flags.trusting,
+          momentum: flags.momentum,
         },
       }
       const show = flags.json === true ? jsonView() : process.stdout.isTTY ? liveView(config) : lineView()

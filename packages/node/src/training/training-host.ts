@@ -93,6 +93,16 @@ export interface GenerateRequest {
   readonly seed: number
 }
 
+/** What a checkpoint holds beside the trainer's state. */
+export interface CheckpointParts {
+  readonly extra: Readonly<Record<string, string>>
+  /** Of momentum between rounds, as long as the shared vector. */
+  readonly velocity?: Float32Array | undefined
+}
+
+/** Its array's name. */
+const VELOCITY = 'velocity'
+
 const NO_TEXT: TokenSet = { tokens: new Int32Array(), groups: [] }
 
 /** Everything that computes, behind one door: lives in a worker thread, so that the network never waits for a step. */
@@ -201,17 +211,20 @@ export class TrainingHost {
     return this.#trainer.addShared(increment)
   }
 
-  /** The whole state as the bytes of a checkpoint file. */
-  async checkpoint(extra: Record<string, string>): Promise<Uint8Array> {
-    const bytes = encodeCheckpoint(await this.#trainer.save(), extra)
+  /** The whole state as the bytes of a checkpoint file, and what the caller has beside it. */
+  async checkpoint({ extra, velocity }: CheckpointParts): Promise<Uint8Array> {
+    const { counters, arrays } = await this.#trainer.save()
+    const more =
+      velocity === undefined ? [] : [{ name: VELOCITY, shape: [velocity.length], values: velocity }]
+    const bytes = encodeCheckpoint({ counters, arrays: [...arrays, ...more] }, extra)
     return Comlink.transfer(bytes, [bytes.buffer as ArrayBuffer])
   }
 
-  /** @returns the caller's own part of the checkpoint */
-  restore(bytes: Uint8Array, path: string): Record<string, string> {
+  /** @returns the caller's own parts of the checkpoint */
+  restore(bytes: Uint8Array, path: string): CheckpointParts {
     const { state, extra } = decodeCheckpoint(bytes, path)
     this.#trainer.restore(state, path)
-    return { ...extra }
+    return { extra: { ...extra }, velocity: state.arrays.find(({ name }) => name === VELOCITY)?.values }
   }
 
   /** The caller's own part of a checkpoint, without restoring it. */

@@ -5,6 +5,7 @@ import { expectClose, expectSame } from '../../../model/test/helpers/compare.ts'
 import { tinyBase } from '../../../model/test/helpers/models.ts'
 import { joined } from '../../src/experiment/data.ts'
 import type { FederationState } from '../../src/experiment/federation.ts'
+import { nesterov } from '../../src/momentum.ts'
 import { strategiesNamed, STRATEGIES } from '../../src/experiment/strategies.ts'
 import { PAPER } from '../../src/paper.ts'
 import { BATCH, CONTEXT, tinyFederations, USERS } from './tiny.ts'
@@ -112,8 +113,11 @@ describe('what a strategy moves and shares', () => {
 })
 
 describe('a federation', () => {
-  it('of comigs-1g1s is what four peers do that mix by the protocol', async () => {
-    const { states } = await federations.run(strategy('comigs-1g1s'))
+  it.each([
+    ['comigs-1g1s', undefined],
+    ['comigs-momentum', 0.5],
+  ])('of %s is what four peers do that mix by the protocol', async (name, factor) => {
+    const { states } = await federations.run(strategy(name))
     const valid = joined(USERS.map((user) => user.valid))
     const peers = await Promise.all(
       USERS.map(async ({ train }, user) => {
@@ -127,7 +131,7 @@ describe('a federation', () => {
           tinyBase(),
           { train, valid },
           {
-            mixture: strategy('comigs-1g1s').mixture(user),
+            mixture: strategy(name).mixture(user),
             batch: BATCH,
             context: CONTEXT,
             schedule: { kind: 'cosine', rate: PAPER.rate, steps: 30 },
@@ -140,20 +144,25 @@ describe('a federation', () => {
         )
       }),
     )
+    const velocities = peers.map(({ layout }) => new Float32Array(layout.sharedSize))
     for (let round = 1; round <= 3; round++) {
+      const starts = await Promise.all(peers.map((peer) => peer.shared()))
       for (const peer of peers) await peer.trainExperts(10)
       const copies = await Promise.all(peers.map((peer) => peer.shared()))
       for (const [i, peer] of peers.entries()) {
         const neighbours = copies.flatMap((copy, j) => (j === i ? [] : [{ copy, weight: edgeWeight(3, 3) }]))
         await peer.addShared(mixingIncrement(copies[i]!, neighbours, 1))
+        if (factor === undefined) continue
+        const moved = (await peer.shared()).map((value, k) => value - starts[i]![k]!)
+        await peer.addShared(nesterov({ factor, velocity: velocities[i]! }, moved))
       }
     }
     for (const peer of peers) await peer.trainRouters(10)
     for (const [user, peer] of peers.entries()) {
       const arrays = new Map((await peer.save()).arrays.map(({ name, values }) => [name, values]))
-      for (const [name, values] of arraysOf('comigs-1g1s', user, states.at(-1)!.models[user]!)) {
-        const group = name.includes('router') ? 'router' : 'experts'
-        expectClose(values, arrays.get(`${group}/${name}`)!, { relative: 1e-4 }, name)
+      for (const [array, values] of arraysOf(name, user, states.at(-1)!.models[user]!)) {
+        const group = array.includes('router') ? 'router' : 'experts'
+        expectClose(values, arrays.get(`${group}/${array}`)!, { relative: 1e-4 }, array)
       }
     }
   })
