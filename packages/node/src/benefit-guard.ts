@@ -6,7 +6,11 @@ export interface GuardedTrainer {
   validationLoss(maxBatches: number): Promise<number>
 }
 
-/** Half way to a neighbour, that is what is looked at: a lie does less harm than can be seen at its own weight, every round. */
+/**
+ * Half way between the mixture of all others and a neighbour, that is what is looked at: a lie does less harm than can be seen
+ * at its own weight, every round. Between these two, and not half of the neighbour's difference from us on top of the mixture:
+ * that would take out again what we have learnt ourselves, and honest peers looked harmful for it.
+ */
 const HALF_WAY = 0.5
 /**
  * A loss so many times that without the other is never harm. Real peers of other languages cost each other up to 6 %, but for a
@@ -88,15 +92,16 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
   // An average that is dropped is lost, and no more; a neighbour may be muted for long.
   const [ofAverages, ofNeighbours] = [createUsual(HARM), createUsual(HARM_AT_FIRST)]
 
-  const takeBack = (part: Float32Array) => trainer.addShared(part.map((value) => -value))
-
-  /** Adds a part if `full` times as much does not harm. @returns whether it was added */
-  const tryOut = async (peer: string, part: Float32Array, full: number, usual: Usual): Promise<boolean> => {
+  /** Adds a part if a step, which is a larger one in its direction, does not harm. @returns whether it was added */
+  const tryOut = async (
+    peer: string,
+    { part, step }: { part: Float32Array; step: Float32Array },
+    usual: Usual,
+  ): Promise<boolean> => {
     const without = await trainer.validationLoss(BATCHES)
-    await trainer.addShared(part.map((value) => full * value))
+    await trainer.addShared(step)
     const isHarmless = usual.accepts(peer, (await trainer.validationLoss(BATCHES)) / without)
-    const kept = isHarmless ? 1 : 0
-    if (kept !== full) await trainer.addShared(part.map((value) => (kept - full) * value))
+    await trainer.addShared(step.map((value, k) => (isHarmless ? part[k]! : 0) - value))
     return isHarmless
   }
 
@@ -113,6 +118,12 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
     async add(mixture, round) {
       const standing = (peer: string) => standings.get(peer) ?? UNKNOWN
       await trainer.addShared(mixture.increment)
+      /** What is left of the mixture. */
+      const added = mixture.increment.slice()
+      const takeBack = async (part: Float32Array) => {
+        await trainer.addShared(part.map((value) => -value))
+        for (let k = 0; k < part.length; k++) added[k]! -= part[k]!
+      }
       // Farther off than is looked at: it has not changed, and once all others agree its lie is clipped to less than is seen.
       const isFar = (peer: string, clip: number) => peer === returning && clip < 1 / MOST_MAGNIFIED
       const visible = mixture.mixedWith.filter(
@@ -128,9 +139,11 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
       for (const { peer, weight, clip } of visible.toSorted((a, b) => turn(a.peer) - turn(b.peer))) {
         const part = mixture.contribution(peer)
         await takeBack(part)
-        const full = Math.max(1, HALF_WAY / weight) * unclipped(clip)
+        const share = Math.max(weight, HALF_WAY)
+        const full = (share / weight) * unclipped(clip)
+        const step = part.map((value, k) => full * value - share * added[k]!)
         const { sentence } = standing(peer)
-        if (await tryOut(peer, part, full, ofNeighbours)) {
+        if (await tryOut(peer, { part, step }, ofNeighbours)) {
           remember(peer, { triedAt: round, sentence: sentence / 2, mutedUntil: undefined })
           break
         }
@@ -142,7 +155,8 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
     },
 
     async addAveraged({ peer, increment, clip }) {
-      await tryOut(peer, increment, unclipped(clip), ofAverages)
+      const step = increment.map((value) => unclipped(clip) * value)
+      await tryOut(peer, { part: increment, step }, ofAverages)
     },
   }
 }

@@ -83,6 +83,16 @@ describe('the benefit guard', () => {
     expect(t.x).toEqual(Float32Array.of(1.0625, 1))
   })
 
+  it('looks between a neighbour and the mixture of the others, so that what we learnt ourselves is still in it', async () => {
+    // Ours is the first number, theirs the second. Together we stand at (1/4, 3/4), and less of ours does harm.
+    const t = trainer((x) => 2 + 8 * Math.max(0, 0.25 - x[0]!))
+    t.x.set([1, 0])
+    const theirs = [-0.25, 0.25]
+    const parts = { bob: theirs, carol: theirs, dave: theirs }
+    expect(await createBenefitGuard(t).add(mixture(parts, new Set(), { weight: 0.25 }), 1)).toEqual([])
+    expect(t.x).toEqual(Float32Array.of(0.25, 0.75))
+  })
+
   /** Rounds in which a neighbour was found harmful, where its part is `part(round)`. */
   async function harmfulIn(rounds: number, part: (round: number) => readonly number[]): Promise<number[]> {
     const t = trainer()
@@ -118,12 +128,12 @@ describe('the benefit guard', () => {
   it('lets those who were muted back one by one, each looked at first', async () => {
     const t = trainer()
     const guard = createBenefitGuard(t)
-    const parts = { mallory: [2, 2], trudy: [2, 2] }
+    const parts = { mallory: [0.5, 0.5], trudy: [0.5, 0.5] }
     const back: string[][] = []
     for (let round = 1; round <= 4; round++) {
       const muted = guard.muted(round)
       back.push(Object.keys(parts).filter((peer) => !muted.has(peer)))
-      await guard.add(mixture(parts, muted), round)
+      await guard.add(mixture(parts, muted, { weight: 0.25 }), round)
       expect(t.x).toEqual(Float32Array.of(1, 1))
     }
     expect(back).toEqual([['mallory', 'trudy'], ['mallory'], ['trudy'], []])
@@ -177,10 +187,8 @@ describe('the benefit guard', () => {
       const report = mixture({ trudy: [0.1, 0], bob: [0, 0] }, guard.muted(round))
       return { ...report, leftOut: [...report.leftOut, { peer: 'mallory', reason: 'stale' as const }] }
     }
-    expect(await guard.add(mixture({ mallory: [2, 2], trudy: [2, 2], bob: [0, 0] }), 1)).toEqual([
-      'mallory',
-      'trudy',
-    ])
+    const first = { mallory: [1, 1], trudy: [1, 1], bob: [0, 0] }
+    expect(await guard.add(mixture(first, new Set(), { weight: 0.25 }), 1)).toEqual(['mallory', 'trudy'])
     expect([...guard.muted(2)]).toEqual(['trudy']) // Mallory's turn, but it is not here
     await guard.add(away(2), 2)
     expect([...guard.muted(3)]).toEqual(['mallory'])
