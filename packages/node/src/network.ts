@@ -36,6 +36,8 @@ export interface ProtocolInit {
   persist(state: OwnState): Promise<void>
   /** Whether to follow a peer at all. @default everyone */
   admits?(peer: string): boolean
+  /** What to publish of how good we are. @default nothing */
+  perplexity?(): number | undefined
   readonly events: GossipEvents & {
     onRefusedPeer(peer: string, error: ProtocolError): void
   }
@@ -104,6 +106,7 @@ export function createProtocol(init: ProtocolInit, whereabouts: Whereabouts): Pr
     restored: init.restored,
     persist: init.persist,
     ...(init.admits === undefined ? {} : { admits: init.admits }),
+    ...(init.perplexity === undefined ? {} : { perplexity: init.perplexity }),
     events,
   })
   // A federation that pays for exact deltas wants exact averages, too.

@@ -50,8 +50,12 @@ export function readAnnouncement(signed: SignedAnnouncement, rules: Announcement
   if (!Number.isSafeInteger(a.epoch) || !Number.isSafeInteger(a.sequence))
     throw malformed('epoch or sequence out of range')
   if (a.length === 0 || a.length > rules.maxPayloadBytes) throw malformed(`payload of ${a.length} bytes`)
+  if (a.perplexity !== undefined && !isPerplexity(a.perplexity)) throw malformed('a perplexity that is none')
   return a
 }
+
+/** What others take for one. */
+export const isPerplexity = (value: number): boolean => value >= 1 && value <= LIMITS.perplexity
 
 /** The signature belongs to the author that the body names. */
 export async function verifyAnnouncement(

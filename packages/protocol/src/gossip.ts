@@ -5,6 +5,7 @@ import {
   decodeSigned,
   encodeSigned,
   isNewer,
+  isPerplexity,
   readAnnouncement,
   type SignedAnnouncement,
   signAnnouncement,
@@ -79,6 +80,8 @@ export interface GossipInit {
   readonly events: GossipEvents
   /** Whether to follow an author at all. @default everyone */
   admits?(author: string): boolean
+  /** Ours on our own validation text, for everyone to read in our announcements. @default none is published */
+  perplexity?(): number | undefined
 }
 
 export interface MixReport {
@@ -128,6 +131,8 @@ export interface Gossip {
   pulling(): number
   /** Peers whose copies we follow. */
   neighbours(): readonly { readonly peer: string; readonly round: number; readonly ageRounds: number }[]
+  /** Of those who publish theirs and have not gone silent, the least first. Whose it is makes no difference here. */
+  perplexities(): readonly number[]
 }
 
 /** A followed copy, y_j. */
@@ -452,6 +457,7 @@ export function createGossip(init: GossipInit): Gossip {
     position: { readonly epoch: number; readonly sequence: number; readonly round: number },
   ): Promise<void> => {
     const payload = payloadOf(bytes)
+    const perplexity = init.perplexity?.()
     const signed = await signAnnouncement(
       {
         version: PROTOCOL_VERSION,
@@ -462,6 +468,8 @@ export function createGossip(init: GossipInit): Gossip {
         payloadHash: payload.hash,
         copyHash: hashOf(values),
         degree: alive().length,
+        // A model that has gone astray has none, and is not to be refused for it.
+        ...(perplexity !== undefined && isPerplexity(perplexity) ? { perplexity } : {}),
       },
       signer,
     )
@@ -640,6 +648,11 @@ export function createGossip(init: GossipInit): Gossip {
         round: copy.announced.round,
         ageRounds: age(copy),
       })),
+
+    perplexities: () =>
+      alive()
+        .flatMap(([, { announced }]) => announced.perplexity ?? [])
+        .sort((a, b) => a - b),
   }
 }
 

@@ -2,6 +2,8 @@
 export const LIMITS = {
   /** A gossiped announcement. Far above its 250 bytes, far below what gossipsub repeats cheaply. */
   announcementBytes: 2048,
+  /** A perplexity that somebody publishes. Guessing among the largest vocabularies is a thousandth of it. */
+  perplexity: 1_000_000_000,
   /** A manifest as JSON. */
   manifestBytes: 16_384,
   /** A request on a stream. */

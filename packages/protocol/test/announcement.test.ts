@@ -25,15 +25,19 @@ const hashes = fc.uint8Array({ minLength: 32, maxLength: 32 })
 const uint32 = fc.nat(0xffffffff)
 
 const announcements: fc.Arbitrary<Announcement> = fc
-  .record({
-    epoch: fc.maxSafeNat(),
-    sequence: fc.maxSafeNat(),
-    round: uint32,
-    length: fc.integer({ min: 1, max: RULES.maxPayloadBytes }),
-    payloadHash: hashes,
-    copyHash: hashes,
-    degree: uint32,
-  })
+  .record(
+    {
+      epoch: fc.maxSafeNat(),
+      sequence: fc.maxSafeNat(),
+      round: uint32,
+      length: fc.integer({ min: 1, max: RULES.maxPayloadBytes }),
+      payloadHash: hashes,
+      copyHash: hashes,
+      degree: uint32,
+      perplexity: fc.float({ min: 1, max: LIMITS.perplexity, noNaN: true }),
+    },
+    { requiredKeys: ['epoch', 'sequence', 'round', 'length', 'payloadHash', 'copyHash', 'degree'] },
+  )
   .map((fields) => announcementOf(MANIFEST, AUTHOR, fields))
 
 /** Reads bytes as gossip does, and says how far they came. */
@@ -76,6 +80,7 @@ describe('a signed announcement', () => {
       round: 0xffffffff,
       length: 0xffffffff,
       degree: 0xffffffff,
+      perplexity: LIMITS.perplexity,
     })
     expect((await forge(largest, signer)).data.byteLength).toBeLessThan(LIMITS.announcementBytes / 4)
   })
@@ -183,6 +188,12 @@ describe('readAnnouncement', () => {
     ['without a copy hash', { copyHash: new Uint8Array() }, 'a hash that is not SHA-256'],
     ['of an empty payload', { length: 0 }, 'payload of 0 bytes'],
     ['of a payload that no vector of this federation makes', { length: 1001 }, 'payload of 1001 bytes'],
+    ['with a perplexity that is no number', { perplexity: NaN }, 'a perplexity that is none'],
+    ['with a perplexity without end', { perplexity: Infinity }, 'a perplexity that is none'],
+    ['with a perplexity below 1', { perplexity: 1 - 2 ** -24 }, 'a perplexity that is none'],
+    ['with a perplexity of 0', { perplexity: 0 }, 'a perplexity that is none'],
+    ['with a negative perplexity', { perplexity: -30 }, 'a perplexity that is none'],
+    ['with a perplexity that no model has', { perplexity: 1e9 + 64 }, 'a perplexity that is none'],
   ])('refuses one %s', async (_, fields, reason) => {
     expect(thrown(await read(fields))).toEqual({ code: 'MESSAGE_MALFORMED', what: 'announcement', reason })
   })
@@ -196,6 +207,19 @@ describe('readAnnouncement', () => {
     const varint = groups.map((group, i) => (i < groups.length - 1 ? group | 0x80 : group))
     const body = new Uint8Array([...signed.body, tag, ...varint])
     expect(thrown(() => readAnnouncement({ ...signed, body }, RULES)).code).toBe('MESSAGE_MALFORMED')
+  })
+
+  it('takes the perplexity that it says last, as protobuf has it, or refuses all of it when it is cut short', async () => {
+    const { signed } = await forge(announcementOf(MANIFEST, AUTHOR, { perplexity: 33 }), SIGNER)
+    const then = (...bytes: number[]) => ({
+      ...signed,
+      body: new Uint8Array([...signed.body, 0x5d, ...bytes]),
+    })
+    expect(readAnnouncement(then(0, 0, 128, 63), RULES).perplexity).toBe(1)
+    expect(thrown(() => readAnnouncement(then(0, 0, 192, 127), RULES)).reason).toBe(
+      'a perplexity that is none',
+    )
+    expect(thrown(() => readAnnouncement(then(0, 0), RULES)).reason).toBe('not an announcement')
   })
 
   it('refuses a body that is none', () => {

@@ -126,7 +126,10 @@ function foreignErrors(
 }
 
 const RULES = { federation: federationBytes(MANIFEST), maxPayloadBytes: 1000 }
-const { data: DATA, signed: SIGNED } = await forge(announcementOf(MANIFEST, 'alice'), hashSigner('alice'))
+const { data: DATA, signed: SIGNED } = await forge(
+  announcementOf(MANIFEST, 'alice', { perplexity: 33 }),
+  hashSigner('alice'),
+)
 
 describe('hostile frames', () => {
   it('get nothing but ProtocolErrors from the decoder of announcements', () => {

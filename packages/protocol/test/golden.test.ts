@@ -48,6 +48,8 @@ interface Golden {
   readonly hello: { readonly addresses: string[]; readonly time: number; readonly message: string }
   readonly announcement: Record<'epoch' | 'sequence' | 'round' | 'length' | 'degree', number> &
     Record<'payloadHash' | 'copyHash' | 'message' | 'topic' | 'messageId', string>
+  /** The same announcement, of an author who publishes a perplexity. */
+  readonly published: { readonly perplexity: number; readonly message: string }
   readonly payload: {
     readonly length: number
     readonly pulls: { request: string; header: string; bodyFrames: number[]; sha256: string }[]
@@ -88,6 +90,7 @@ describe('the golden manifest', () => {
 
 describe('the golden announcement', () => {
   const { payloadHash, copyHash, message, topic, messageId: theirMessageId, ...numbers } = GOLDEN.announcement
+  const { perplexity, message: published } = GOLDEN.published
   const announcement: Announcement = {
     ...numbers,
     version: 1,
@@ -107,15 +110,20 @@ describe('the golden announcement', () => {
     expect(positionOf(GOLDEN.author.id)).toBe(GOLDEN.author.position)
   })
 
-  it('is signed to the same bytes', async () => {
-    const signed = await signAnnouncement(announcement, createSigner(await author()))
-    expect(hex(encodeSigned(signed))).toBe(message)
+  const cases = [
+    { what: '', content: announcement, bytes: message },
+    { what: ' with a perplexity', content: { ...announcement, perplexity }, bytes: published },
+  ]
+
+  it.each(cases)('is signed to the same bytes$what', async ({ content, bytes }) => {
+    const signed = await signAnnouncement(content, createSigner(await author()))
+    expect(hex(encodeSigned(signed))).toBe(bytes)
   })
 
-  it('is read and verified', async () => {
-    const signed = decodeSigned(unhex(message))
+  it.each(cases)('is read and verified$what', async ({ content, bytes }) => {
+    const signed = decodeSigned(unhex(bytes))
     const rules = { federation: announcement.federation, maxPayloadBytes: announcement.length }
-    expect(readAnnouncement(signed, rules)).toEqual(announcement)
+    expect(readAnnouncement(signed, rules)).toEqual(content)
     expect(await verifyAnnouncement(signed, GOLDEN.author.id, createSigner(await author()))).toBe(true)
   })
 

@@ -2,7 +2,17 @@ import { describe, expect, it } from 'vitest'
 import { distance, mean } from '../src/mixing.ts'
 import { randomVector } from './support/random.ts'
 import { settle } from './support/virtual-clock.ts'
-import { copyAt, createWorld, type Peer, startPeers, tell, told, type World } from './support/world.ts'
+import {
+  copyAt,
+  createWorld,
+  meet,
+  type Peer,
+  startPeer,
+  startPeers,
+  tell,
+  told,
+  type World,
+} from './support/world.ts'
 
 const x = (seed: number) => randomVector(64, seed)
 
@@ -295,6 +305,65 @@ describe('neighbours', () => {
     expect(alice.gossip.neighbours()).toEqual([{ peer: 'bob', round: 2, ageRounds: 0 }])
     expect(copyAt(alice, 'bob')).toBe(told(bob, 1))
   })
+})
+
+describe('perplexities', () => {
+  const publishers = async (...perplexities: (number | undefined)[]) => {
+    const world = createWorld()
+    const alice = await startPeer(world, 'alice')
+    const now = [...perplexities]
+    const peers: Peer[] = []
+    for (const i of perplexities.keys())
+      peers.push(await startPeer(world, `peer ${i}`, { perplexity: () => now[i] }))
+    await meet(world, alice, ...peers)
+    for (const [i, peer] of peers.entries()) await tell(peer, x(i), 1)
+    return { world, alice, peers, now }
+  }
+
+  it('are those of who publishes one, the last of each, the least first', async () => {
+    const { alice, peers, now } = await publishers(50.5, undefined, 20.25, 120)
+    expect(alice.gossip.perplexities()).toEqual([20.25, 50.5, 120])
+    now[0] = 8
+    await tell(peers[0]!, x(9), 2)
+    expect(alice.gossip.perplexities()).toEqual([8, 20.25, 120])
+    // Those who publish none hear it as well.
+    expect(peers[1]!.gossip.perplexities()).toEqual([8, 20.25, 120])
+  })
+
+  it('are forgotten when an author publishes none any more', async () => {
+    const { alice, peers, now } = await publishers(50.5, 20.25)
+    now[1] = undefined
+    await tell(peers[1]!, x(9), 2)
+    expect(alice.gossip.perplexities()).toEqual([50.5])
+  })
+
+  it('are forgotten with an author who goes silent, and known again when it speaks', async () => {
+    const { alice, peers } = await publishers(50.5, 20.25)
+    for (let round = 1; round <= 7; round++) alice.gossip.mix(x(1))
+    expect(alice.gossip.perplexities()).toEqual([20.25, 50.5])
+    alice.gossip.mix(x(1))
+    expect(alice.gossip.perplexities()).toEqual([])
+    await tell(peers[0]!, x(9), 2)
+    expect(alice.gossip.perplexities()).toEqual([50.5])
+  })
+
+  it('come with a copy that is fetched as a whole, too', async () => {
+    const { world, alice } = await publishers(50.5, 20.25)
+    const late = await startPeer(world, 'late')
+    await meet(world, alice, late)
+    await world.clock.run(late.gossip.catchUp('alice'))
+    expect(late.gossip.perplexities()).toEqual([20.25, 50.5])
+  })
+
+  it.each([NaN, Infinity, 0.5, 1e30])(
+    'are not published where they would be refused, and all else is: %d',
+    async (value) => {
+      const { alice, peers } = await publishers(value)
+      expect(alice.gossip.perplexities()).toEqual([])
+      expect(alice.refusals).toEqual([])
+      expect(copyAt(alice, 'peer 0')).toBe(told(peers[0]!))
+    },
+  )
 })
 
 describe('stop', () => {

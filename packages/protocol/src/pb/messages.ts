@@ -101,6 +101,7 @@ export interface Announcement {
   payloadHash: Uint8Array
   copyHash: Uint8Array
   degree: number
+  perplexity?: number
 }
 
 export namespace Announcement {
@@ -162,6 +163,11 @@ export namespace Announcement {
           if (obj.degree != null && obj.degree !== 0) {
             w.uint32(80)
             w.uint32(obj.degree)
+          }
+
+          if (obj.perplexity != null) {
+            w.uint32(93)
+            w.float(obj.perplexity)
           }
 
           if (opts.lengthDelimited !== false) {
@@ -226,6 +232,10 @@ export namespace Announcement {
               }
               case 10: {
                 obj.degree = reader.uint32()
+                break
+              }
+              case 11: {
+                obj.perplexity = reader.float()
                 break
               }
               default: {

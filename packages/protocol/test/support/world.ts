@@ -45,6 +45,7 @@ export interface PeerOptions {
   readonly clock?: Clock | undefined
   readonly signer?: Signer | undefined
   admits?(author: string): boolean
+  perplexity?(): number | undefined
   /** Replaces what happens when the peer writes its state. */
   persist?(state: OwnState): Promise<void>
   /** What a liar serves instead of what it holds. */
@@ -112,6 +113,7 @@ export async function startPeer(world: World, name: string, options: PeerOptions
     },
     restored: options.restored,
     ...(options.admits === undefined ? {} : { admits: options.admits }),
+    ...(options.perplexity === undefined ? {} : { perplexity: options.perplexity }),
     persist: async (state) => {
       diary.push('persist')
       await options.persist?.(state)
