@@ -36,7 +36,7 @@ describe("a peer's page, while two peers train", () => {
     peer = start('de')
     const listening = await peer.waitFor('listening')
     url = listening.http
-    other = start('fr', ['--bootstrap', listening.addresses[0]!])
+    other = start('fr', ['--bootstrap', listening.addresses[0]!, '--publish-perplexity'])
     const { peerId, addresses } = await other.waitFor('listening')
     otherId = peerId
     otherAddress = addresses[0]!
@@ -80,6 +80,57 @@ describe("a peer's page, while two peers train", () => {
     expect(await page.locator('#perplexity [role=img]').getAttribute('aria-label')).toMatch(
       /^Perplexity over rounds: validation text from [\d,.]+ to [\d,.]+/,
     )
+  })
+
+  it('shows the perplexity that another peer publishes, without its name', async () => {
+    const legend = page.locator('#perplexity .legend li', { hasText: 'others that publish theirs' })
+    await expect.poll(() => legend.textContent()).toMatch(/^others that publish theirs \(1\) [\d,.]+$/)
+    expect(await page.locator('#perplexity [role=img]').getAttribute('aria-label')).toMatch(
+      /, others that publish theirs \(1\) (from [\d,.]+ to )?[\d,.]+\.$/,
+    )
+    expect(await page.locator('#unpublished').isVisible()).toBe(false)
+  })
+
+  it('tells how to publish it where nobody does', async () => {
+    const own = await browser.newPage()
+    const { http } = await other.waitFor('listening')
+    await own.goto(http)
+    await own.waitForSelector('#perplexity canvas')
+    expect(await own.locator('#unpublished').textContent()).toContain('--publish-perplexity')
+    expect(await own.locator('#unpublished').isVisible()).toBe(true)
+    expect(await own.locator('#perplexity').textContent()).not.toContain('others')
+    await own.close()
+  })
+
+  it('draws from the least to the most of what others publish, and lets nobody flatten the scale', async () => {
+    const own = await browser.newPage()
+    await own.route('**/api/status*', async (route) => {
+      const response = await route.fetch({ url: `${url}/api/status?after=0` })
+      const status = (await response.json()) as PeerStatus
+      const rounds = status.rounds.map((round) => {
+        const own = round.validPerplexity!
+        return { ...round, othersPerplexity: { peers: 3, least: own / 2, median: own, most: 1e9 } }
+      })
+      await route.fulfill({ response, json: { ...status, rounds } })
+    })
+    await own.goto(url)
+    await own.waitForSelector('#perplexity canvas')
+    expect(await own.locator('#perplexity .legend').textContent()).toMatch(
+      /others that publish theirs \(3\) [\d,.]+–1,000,000,000$/,
+    )
+    // Translucent, from the middle of the picture to its top.
+    const alphas = await own.locator('#perplexity canvas').evaluate((node) => {
+      const { width, height } = node as HTMLCanvasElement
+      const pixels = (node as HTMLCanvasElement).getContext('2d')!
+      const middle = pixels.getImageData(Math.round(width / 2), 0, 1, height).data
+      return Array.from({ length: height }, (_, row) => middle[4 * row + 3]!)
+    })
+    expect(alphas.filter((alpha) => alpha === 0x26).length).toBeGreaterThan(alphas.length / 4)
+    await own.locator('#numbers summary').press('Enter')
+    await expect
+      .poll(() => own.locator('#numbers tbody tr').first().textContent())
+      .toMatch(/[\d,.]+–1,000,000,000 \(3\)/)
+    await own.close()
   })
 
   it('calls the distance by its own name', async () => {

@@ -159,6 +159,7 @@ describe.each<CodecName>(['float32', 'float16', 'int8', 'int4'])(
         ...{ base, experts: 2, batch: 2, context: 32, rounds: Infinity, waitForPeers: 1, stay: false },
         ...{ evaluateEvery: 1, evaluateBatches: 1, strategy: 'comigs', seed: 1, engine: 'auto', threads: 1 },
         baseDtype: 'auto',
+        publishPerplexity: true,
         ...{
           listen: ['/ip4/127.0.0.1/tcp/0'],
           announce: [],

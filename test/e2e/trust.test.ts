@@ -168,9 +168,9 @@ describe('differential privacy', () => {
     file = join(folder, 'private.json')
     await writeFile(file, JSON.stringify({ ...made, privacy: { clip: 0.5, noise: 2 } }))
   })
-  const run = (state: string, rounds: number, strategy = 'comigs') =>
+  const run = (state: string, rounds: number, strategy = 'comigs', extra: readonly string[] = []) =>
     runCli([
-      ...peerArguments('fr', base, state, ['--manifest', file, '--strategy', strategy]),
+      ...peerArguments('fr', base, state, ['--manifest', file, '--strategy', strategy, ...extra]),
       ...['--rounds', String(rounds), '--json', '--listen', '/ip4/127.0.0.1/tcp/0'],
     ])
 
@@ -192,6 +192,15 @@ describe('differential privacy', () => {
     const { code, stderr } = await run(state, 5)
     expect(code).toBe(7)
     expect(stderr).toContain('privacy.json')
+  })
+
+  it('counts no perplexity that is published, so that none is', async () => {
+    const state = freshState()
+    const { code, stdout, stderr } = await run(state, 1, 'comigs', ['--publish-perplexity'])
+    expect([code, stdout]).toEqual([2, ''])
+    expect(stderr).toContain('[OPTION_INVALID]')
+    expect(stderr).toContain('--publish-perplexity')
+    expect(await readdir(state)).not.toContain('published')
   })
 
   it('is not got around by training alone first: nothing of that is ever told', async () => {

@@ -31,7 +31,7 @@ describe('two peers in processes of their own, over TCP', () => {
     expect((await seed.waitFor('federation')).isNew).toBe(true)
     await seed.waitFor('round', ({ round }) => round >= 3)
 
-    const joiner = start('de', ['--bootstrap', addresses[0]!])
+    const joiner = start('de', ['--bootstrap', addresses[0]!, '--publish-perplexity'])
     expect((await joiner.waitFor('joined')).copies).toBe(1)
     const joinerId = (await joiner.waitFor('listening')).peerId
     expect((await joiner.waitFor('federation')).federation).toBe(
@@ -46,10 +46,22 @@ describe('two peers in processes of their own, over TCP', () => {
     const rounds = joiner.all('round')
     expect(rounds.at(-1)!.validLoss).toBeLessThan(rounds[0]!.validLoss!)
 
+    // The joiner publishes its perplexity, as it looked it up; the seed hears it, and publishes none.
+    const { othersPerplexity } = await seed.waitFor('round', (event) => event.othersPerplexity !== undefined)
+    expect(othersPerplexity).toMatchObject({ peers: 1, most: othersPerplexity!.least })
+    await joiner.waitFor(
+      'round',
+      ({ validPerplexity }) => Math.fround(validPerplexity!) === othersPerplexity!.median,
+    )
+    expect(joiner.all('round').filter((event) => event.othersPerplexity !== undefined)).toEqual([])
+
     // What a live peer exports is what docs/METRICS.md lists.
     const { http } = await seed.waitFor('listening')
     const documented = await documentedMetrics()
-    const exported = exportedMetrics(await (await fetch(`${http}/metrics`)).text())
+    const scraped = await (await fetch(`${http}/metrics`)).text()
+    expect(scraped).toMatch(/^comigs_others_perplexity\{quantile="0.5"\} [\d.]+\ncomigs_others_.* [\d.]+$/m)
+    expect(scraped).toMatch(/^comigs_others_publishing 1$/m)
+    const exported = exportedMetrics(scraped)
     expect([...exported.keys()].sort()).toEqual([...documented.keys()].sort())
     for (const [name, labels] of exported)
       expect(documented.get(name), name).toEqual(expect.arrayContaining([...labels]))

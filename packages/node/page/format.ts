@@ -11,6 +11,8 @@ export function bytes(value: number): string {
   return `${(value / 1e9).toFixed(1)} GB`
 }
 
+export const range = (low: string, high: string): string => (low === high ? low : `${low}–${high}`)
+
 export const plural = (value: number, one: string): string =>
   `${count(value)} ${one}${value === 1 ? '' : 's'}`
 

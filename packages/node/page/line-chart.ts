@@ -1,12 +1,5 @@
 import { colour, onThemeChange } from './colours.ts'
-
-export interface Line {
-  readonly label: string
-  readonly colour: string
-  readonly isDashed?: boolean
-  /** By round. */
-  readonly points: ReadonlyMap<number, number>
-}
+import { type Line, reading } from './line.ts'
 
 export interface LineChart {
   /** @param summary - what a screen reader says instead of the picture */
@@ -14,8 +7,15 @@ export interface LineChart {
 }
 
 const HEIGHT = 220
+/** How far beyond the lines a band may stretch a logarithmic scale: what others say must not flatten our own. */
+const STRETCH = 10
+/** Of a band's colour, in hexadecimal. */
+const OPACITY = '26'
 /** Rounds are whole. */
 const ROUND_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+
+/** What is drawn of a line; of a band, each of its edges. */
+type Stroke = Omit<Line, 'upTo'> & { readonly edge?: 'upper' | 'lower' }
 
 /** Lines over rounds (uPlot), with a legend that tells the values under the cursor, or the last ones. */
 export function createLineChart(
@@ -30,24 +30,31 @@ export function createLineChart(
   const isLog = init.scale === 'log'
   let plot: uPlot | undefined
   let lines: readonly Line[] = []
+  let strokes: readonly Stroke[] = []
   let shape = ''
 
   const values = () => {
-    const rounds = [...new Set(lines.flatMap(({ points }) => [...points.keys()]))].sort((a, b) => a - b)
+    const rounds = [...new Set(strokes.flatMap(({ points }) => [...points.keys()]))].sort((a, b) => a - b)
     return [
       rounds,
-      ...lines.map(({ points }) => rounds.map((round) => points.get(round))),
+      ...strokes.map(({ points }) => rounds.map((round) => points.get(round))),
     ] as uPlot.AlignedData
+  }
+
+  const logRange = (low: number, high: number): [number, number] => {
+    const edges = strokes.flatMap(({ edge, points }) => (edge === undefined ? [] : [...points.values()]))
+    const least = Math.max(Math.min(low, ...edges), low / STRETCH)
+    const most = Math.min(Math.max(high, ...edges), high * STRETCH)
+    return [least / 1.1, most * 1.1]
   }
 
   const showLegend = (index: number | null | undefined) => {
     const round = index == null ? undefined : plot?.data[0][index]
     legend.replaceChildren(
       ...(round === undefined ? [] : [item(`round ${round}`)]),
-      ...lines.map(({ label, colour, isDashed, points }) => {
-        const value = round === undefined ? [...points.values()].at(-1) : nearest(points, round)
-        return item(`${label} ${value === undefined ? '–' : init.format(value)}`, colour, isDashed)
-      }),
+      ...lines.map((line) =>
+        item(`${line.label} ${reading(line, init.format, round) ?? '–'}`, line.colour, line.isDashed),
+      ),
     )
   }
 
@@ -68,7 +75,7 @@ export function createLineChart(
           x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) },
           // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- uPlot's types have an enum that its code lacks
           y: isLog
-            ? { distr: 3, range: (_, low, high) => [low / 1.1, high * 1.1] }
+            ? { distr: 3, range: (_, low, high) => logRange(low, high) }
             : { range: (_, __, high) => [0, 1.1 * high || 1] },
         },
         axes: [
@@ -85,20 +92,25 @@ export function createLineChart(
         ],
         series: [
           {},
-          ...lines.map(({ label, colour, isDashed = false }) => ({
+          ...strokes.map(({ label, colour, isDashed = false, edge }) => ({
             label,
             stroke: colour,
-            width: isDashed ? 1.5 : 2,
+            width: edge !== undefined ? 1 : isDashed ? 1.5 : 2,
+            auto: edge === undefined,
             ...(isDashed ? { dash: [5, 4] } : {}),
             spanGaps: true,
             // No line goes through one point.
             points: {
-              show: (_: uPlot, series: number) => lines[series - 1]?.points.size === 1,
+              show: (_: uPlot, series: number) => strokes[series - 1]?.points.size === 1,
               size: 7,
               fill: colour,
             },
           })),
         ],
+        // The first series is the axis.
+        bands: strokes.flatMap(({ edge, colour }, index) =>
+          edge === 'upper' ? [{ series: [index + 1, index + 2], fill: colour + OPACITY }] : [],
+        ),
         hooks: { setCursor: [({ cursor }) => showLegend(cursor.idx)] },
       },
       values(),
@@ -107,8 +119,10 @@ export function createLineChart(
   }
 
   const update = () => {
-    if (lines.every(({ points }) => points.size === 0)) return
-    const wanted = JSON.stringify(lines.map(({ label, colour, isDashed }) => [label, colour, isDashed]))
+    if (strokes.every(({ points }) => points.size === 0)) return
+    const wanted = JSON.stringify(
+      strokes.map(({ label, colour, isDashed, edge }) => [label, colour, isDashed, edge]),
+    )
     if (wanted !== shape) build()
     else plot!.setData(values())
     shape = wanted
@@ -125,6 +139,7 @@ export function createLineChart(
   return {
     draw(newLines, summary) {
       lines = newLines
+      strokes = newLines.flatMap(strokesOf)
       frame.setAttribute('aria-label', summary)
       update()
     },
@@ -143,11 +158,13 @@ function item(text: string, colour?: string, isDashed = false): HTMLLIElement {
   return made
 }
 
-/** Not every round is looked at: the value of the last one that was. */
-function nearest(points: ReadonlyMap<number, number>, round: number): number | undefined {
-  let found: number | undefined
-  for (const [at, value] of points) if (at <= round) found = value
-  return found
+function strokesOf({ upTo, ...line }: Line): Stroke[] {
+  return upTo === undefined
+    ? [line]
+    : [
+        { ...line, points: upTo, edge: 'upper' },
+        { ...line, edge: 'lower' },
+      ]
 }
 
 /** Round numbers of every decade; all of them where there is room. */

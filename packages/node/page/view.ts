@@ -2,10 +2,11 @@ import type { LeftOutReason, RefusalReason } from '@comigs/protocol'
 import type { RoundEvent } from '../dist/events.js'
 import { colour, colourIndex, seriesColour } from './colours.ts'
 import { byId, element, fillTable, setText, tableRow } from './dom.ts'
-import { bytes, count, number, percent, plural, shortId } from './format.ts'
+import { bytes, count, number, percent, plural, range, shortId } from './format.ts'
 import { createHeatMap } from './heat-map.ts'
 import type { History, PeerView } from './history.ts'
-import { createLineChart, type Line } from './line-chart.ts'
+import { type Line, othersBand, pointsOf, reading } from './line.ts'
+import { createLineChart } from './line-chart.ts'
 
 export interface View {
   /** The peer that is shown in detail. */
@@ -110,7 +111,7 @@ export function createView(history: History): View {
     return element('label', {}, radio, element('span', { className: `swatch c${colourIndex(index)}` }), name)
   }
 
-  /** One line a peer, the shown one's base and training loss beside it. */
+  /** One line a peer, the shown one's base, training loss and what others publish beside it. */
   const drawPerplexity = (peer: PeerView) => {
     const lines = peerLines('validation text', ({ validPerplexity }) => validPerplexity)
     const { status, rounds } = peer
@@ -123,6 +124,11 @@ export function createView(history: History): View {
         isDashed: true,
         points: new Map(ends.map((round) => [round, status.baseValid!.perplexity])),
       })
+    const band = othersBand(rounds)
+    const isPublished = band.points.size > 0
+    if (!isSwarm && isPublished) lines.push({ ...band, colour: colour('c2') })
+    // Those of a swarm are all here; with differential privacy nobody may publish any.
+    byId('unpublished').hidden = isSwarm || isPublished || rounds.at(-1)?.epsilon !== undefined
     charts.perplexity.draw(lines, summary('Perplexity over rounds', lines, number))
   }
 
@@ -285,6 +291,10 @@ function drawNumbers({ rounds }: PeerView): void {
       count(one.round),
       number(Math.exp(one.trainLoss)),
       maybe(one.validPerplexity, number),
+      maybe(
+        one.othersPerplexity,
+        ({ least, most, peers }) => `${range(number(least), number(most))} (${count(peers)})`,
+      ),
       maybe(one.consensusDistance, distance),
       count(one.mixedWith),
       one.generalistShare.map(percent).join(' '),
@@ -319,18 +329,6 @@ function perplexityOf({ status, rounds }: PeerView): number | undefined {
 /** How far the peers are apart: after the last round copies still come in. */
 const latest = ({ status, rounds }: PeerView) => status.consensus ?? rounds.at(-1)
 
-function pointsOf(
-  rounds: readonly RoundEvent[],
-  value: (round: RoundEvent) => number | undefined,
-): Map<number, number> {
-  return new Map(
-    rounds.flatMap((one) => {
-      const y = value(one)
-      return y === undefined ? [] : [[one.round, y] as const]
-    }),
-  )
-}
-
 /** From totals, which start at 0 with round 1; a total that fell began anew with the peer. */
 function eachRound(rounds: readonly RoundEvent[], way: 'sent' | 'received'): Map<number, number> {
   return new Map(
@@ -344,12 +342,12 @@ function eachRound(rounds: readonly RoundEvent[], way: 'sent' | 'received'): Map
 
 /** What a chart shows, in words. */
 function summary(title: string, lines: readonly Line[], format: (value: number) => string): string {
-  const told = lines.flatMap(({ label, points }) => {
-    const values = [...points.values()]
-    if (values.length === 0) return []
-    const from = format(values[0]!)
-    const to = format(values.at(-1)!)
-    return [from === to ? `${label} ${to}` : `${label} from ${from} to ${to}`]
+  const told = lines.flatMap((line) => {
+    const [first] = line.points.keys()
+    if (first === undefined) return []
+    const from = reading(line, format, first)!
+    const to = reading(line, format)!
+    return [from === to ? `${line.label} ${to}` : `${line.label} from ${from} to ${to}`]
   })
   return `${title}: ${told.join(', ')}.`
 }

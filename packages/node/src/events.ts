@@ -28,6 +28,8 @@ export interface RoundEvent {
     readonly weight?: number | undefined
     readonly leftOut?: LeftOutReason | undefined
   }[]
+  /** What others publish of their validation perplexity, without names, and how many do; undefined where nobody does. */
+  readonly othersPerplexity: PerplexityRange | undefined
   readonly consensusDistance: number | undefined
   /** Differential privacy spent so far, at delta 1e-5. */
   readonly epsilon: number | undefined
@@ -37,6 +39,13 @@ export interface RoundEvent {
   readonly generalistShare: readonly number[]
   readonly seconds: number
   readonly bytes: Traffic
+}
+
+export interface PerplexityRange {
+  readonly peers: number
+  readonly least: number
+  readonly median: number
+  readonly most: number
 }
 
 export interface Traffic {

@@ -26,6 +26,12 @@ export function createMetrics() {
     round: gauge('comigs_round', 'Rounds finished'),
     loss: gauge('comigs_loss_nats', 'Cross entropy per token, by split', ['split']),
     perplexity: gauge('comigs_perplexity', 'exp(loss), by split', ['split']),
+    othersPerplexity: gauge(
+      'comigs_others_perplexity',
+      'Validation perplexity of the followed peers that publish theirs',
+      ['quantile'],
+    ),
+    othersPublishing: gauge('comigs_others_publishing', 'Followed peers that publish theirs'),
     baseLoss: gauge('comigs_base_loss_nats', "The frozen base's cross entropy per token, by split", [
       'split',
     ]),

@@ -36,7 +36,7 @@ import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
 import { type NewFederation, newManifest, OPEN_ENDED, readManifest, requireFit } from './new-manifest.ts'
 import { PAPER } from './paper.ts'
-import { clippedIn, leftOutIn, recordRound } from './record-round.ts'
+import { clippedIn, leftOutIn, othersPerplexity, recordRound } from './record-round.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
 import { openStateDirectory, type PrivacyRecord, type StateDirectory } from './state/state-directory.ts'
@@ -77,6 +77,8 @@ export interface PeerConfig {
   readonly stay: boolean
   readonly evaluateEvery: number
   readonly evaluateBatches: number
+  /** Whether everyone may read how good we are: our last validation perplexity. */
+  readonly publishPerplexity: boolean
   readonly strategy: Strategy
   readonly seed: number | undefined
   readonly engine: EngineName | 'auto'
@@ -126,6 +128,7 @@ export async function runPeer(
     const key = await state.key()
     const admission = await readAdmission(config)
     const found = await findManifest(config, state, { key, admission }, log)
+    requirePublishable(found, config)
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
     const mixture = mixtureOf(found?.lora ?? PAPER.lora, config.experts)
     emit({ event: 'memory', ...(await checkMemory(training, base, { ...config, mixture })) })
@@ -214,6 +217,7 @@ export async function runPeer(
       known: await state.knownPeers(),
       restored: await state.ownState(initial.length),
       admits: admission.admits,
+      perplexity: () => (config.publishPerplexity ? lastPerplexity(status) : undefined),
       persist: (own) => state.saveOwnState(own),
       log,
       events: {
@@ -427,6 +431,17 @@ async function requireSameFederation(
   throw new NodeError({ code: 'STATE_OF_OTHERS', folder: state, ours, theirs: met[0]! })
 }
 
+/** @throws NodeError `OPTION_INVALID` when more would be told than the federation's differential privacy allows */
+function requirePublishable(manifest: Manifest | undefined, { publishPerplexity }: PeerConfig): void {
+  if (manifest?.privacy === undefined || !publishPerplexity) return
+  const reason =
+    'tells something of private text that epsilon does not count; leave it out in a federation with differential privacy'
+  throw new NodeError({ code: 'OPTION_INVALID', option: '--publish-perplexity', value: 'true', reason })
+}
+
+const lastPerplexity = ({ rounds }: PeerStatus): number | undefined =>
+  rounds.findLast(({ validPerplexity }) => validPerplexity !== undefined)?.validPerplexity
+
 /** A federation that nobody described. */
 function newFederation(): NewFederation {
   const seed = Math.floor(Math.random() * 0x1_0000_0000)
@@ -613,6 +628,7 @@ function summary(report: RoundReport, gossip: Gossip, bytes: { sent: number; rec
       weight: exchange?.mixedWith.find(({ peer }) => peer === neighbour.peer)?.weight,
       leftOut: exchange?.leftOut.find(({ peer }) => peer === neighbour.peer)?.reason,
     })),
+    othersPerplexity: othersPerplexity(gossip),
     consensusDistance: exchange?.consensusDistance,
     epsilon: report.epsilon,
     generalistShare: experts.routerScores.map((scores) => scores[0]!),

@@ -1,5 +1,6 @@
 import { type Gossip, LEFT_OUT_REASONS, type LeftOutReason, type MixReport } from '@comigs/protocol'
 import type { Logger } from 'pino'
+import type { PerplexityRange } from './events.ts'
 import type { Metrics } from './metrics.ts'
 import type { RoundReport } from './round.ts'
 
@@ -8,7 +9,7 @@ export function recordRound(
   metrics: Metrics,
   log: Pick<Logger, 'debug'>,
   report: RoundReport,
-  gossip: Pick<Gossip, 'neighbours'>,
+  gossip: Pick<Gossip, 'neighbours' | 'perplexities'>,
 ): void {
   const { experts, routers, exchange, validation, seconds } = report
   metrics.round.set(report.round)
@@ -49,6 +50,21 @@ export function recordRound(
     metrics.copyAge.set({ quantile: '0.5' }, sorted[sorted.length >> 1]!)
     metrics.copyAge.set({ quantile: '1' }, sorted.at(-1)!)
   }
+  const others = othersPerplexity(gossip)
+  metrics.othersPublishing.set(others?.peers ?? 0)
+  metrics.othersPerplexity.reset()
+  if (others !== undefined) {
+    metrics.othersPerplexity.set({ quantile: '0' }, others.least)
+    metrics.othersPerplexity.set({ quantile: '0.5' }, others.median)
+    metrics.othersPerplexity.set({ quantile: '1' }, others.most)
+  }
+}
+
+export function othersPerplexity(gossip: Pick<Gossip, 'perplexities'>): PerplexityRange | undefined {
+  const sorted = gossip.perplexities()
+  if (sorted.length === 0) return undefined
+  const median = sorted[sorted.length >> 1]!
+  return { peers: sorted.length, least: sorted[0]!, median, most: sorted.at(-1)! }
 }
 
 /** How many peers were left out for each reason that there was. */

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { eventData } from '../page/completions.ts'
+import { number } from '../page/format.ts'
 import { createHistory } from '../page/history.ts'
+import { othersBand, reading } from '../page/line.ts'
 import type { PeerStatus, RoundEvent } from '../src/events.ts'
 
 /** What the page does without a browser; test/browser has the rest. */
@@ -56,6 +58,58 @@ describe('what the page remembers', () => {
     expect(history.peers[0]!.rounds).toHaveLength(5000)
     expect(history.after).toBe(8000)
   })
+})
+
+describe('what a chart says of a line', () => {
+  const points = new Map([
+    [2, 0],
+    [5, 40],
+    [7, 30],
+  ])
+
+  it('is its last value, or that of the last round before one that was looked at', () => {
+    expect(reading({ points }, number)).toBe('30.0')
+    expect([1, 2, 4, 5, 6, 9].map((round) => reading({ points }, number, round))).toEqual([
+      undefined,
+      '0.0',
+      '0.0',
+      '40.0',
+      '40.0',
+      '30.0',
+    ])
+    expect(reading({ points: new Map() }, number)).toBeUndefined()
+  })
+
+  it('is where a band goes from and to, unless that is the same', () => {
+    const upTo = new Map([...points].map(([round, value]) => [round, Math.min(3 * value, 90.01)] as const))
+    expect([5, 7].map((round) => reading({ points, upTo }, number, round))).toEqual([
+      '40.0–90.0',
+      '30.0–90.0',
+    ])
+    expect(reading({ points, upTo }, number, 3)).toBe('0.0')
+    expect(reading({ points: new Map(), upTo: new Map() }, number)).toBeUndefined()
+  })
+})
+
+it("makes a band of what others publish, in the rounds in which anybody does, with today's count", () => {
+  const told = (round: number, ...[peers, least, most]: number[]) =>
+    ({
+      round,
+      othersPerplexity: peers === undefined ? undefined : { peers, least, median: least, most },
+    }) as RoundEvent
+  const band = othersBand([told(1), told(2, 1, 90, 90), told(3), told(4, 3, 20, 70), told(5)])
+  expect(band).toEqual({
+    label: 'others that publish theirs (3)',
+    points: new Map([
+      [2, 90],
+      [4, 20],
+    ]),
+    upTo: new Map([
+      [2, 90],
+      [4, 70],
+    ]),
+  })
+  expect(othersBand([told(1)]).points.size).toBe(0)
 })
 
 describe('server-sent events', () => {

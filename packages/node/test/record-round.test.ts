@@ -36,7 +36,7 @@ async function recorded(...rounds: readonly LeftOut[]) {
   const lines = new PassThrough()
   const log = pino({ base: null, level: 'debug' }, lines)
   for (const [i, leftOut] of rounds.entries())
-    recordRound(metrics, log, roundOf(i + 1, leftOut), { neighbours: () => [] })
+    recordRound(metrics, log, roundOf(i + 1, leftOut), { neighbours: () => [], perplexities: () => [] })
   lines.end()
   const text = (await lines.toArray()).join('')
   const logged = text
@@ -82,6 +82,29 @@ describe('a peer that a mixture left out', () => {
       [2, 'bob', 'timeout'],
     ])
   })
+})
+
+it("tells the range of others' perplexity and how many publish one, of the last round alone", async () => {
+  const metrics = createMetrics()
+  const after = async (...perplexities: number[]) => {
+    const log = { debug: () => undefined }
+    recordRound(metrics, log, roundOf(1, []), { neighbours: () => [], perplexities: () => perplexities })
+    const lines = (await metrics.registry.metrics()).split('\n')
+    return lines.filter((line) => line.startsWith('comigs_others_'))
+  }
+  expect(await after(20.5, 33, 48, 90)).toEqual([
+    'comigs_others_perplexity{quantile="0"} 20.5',
+    'comigs_others_perplexity{quantile="0.5"} 48',
+    'comigs_others_perplexity{quantile="1"} 90',
+    'comigs_others_publishing 4',
+  ])
+  expect(await after()).toEqual(['comigs_others_publishing 0'])
+  expect(await after(7)).toEqual([
+    'comigs_others_perplexity{quantile="0"} 7',
+    'comigs_others_perplexity{quantile="0.5"} 7',
+    'comigs_others_perplexity{quantile="1"} 7',
+    'comigs_others_publishing 1',
+  ])
 })
 
 it('counts by reason whom a round left out, and rounds without averaging', async () => {

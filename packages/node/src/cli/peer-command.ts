@@ -84,6 +84,12 @@ export function addPeerOptions(command: Command): void {
     .addOption(
       option('--evaluate-batches <n>', 'batches of such a look').argParser(wholeNumber(1)).default(4),
     )
+    .addOption(
+      option(
+        '--publish-perplexity',
+        'let everyone in the federation read our validation perplexity; pages show it without a name',
+      ).default(false),
+    )
     .addOption(shared.strategy())
     .addOption(shared.seed())
     .addOption(shared.engine())
