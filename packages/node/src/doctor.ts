@@ -1,5 +1,5 @@
 import type { BaseDtype, DataSource, EngineName } from '@comigs/model'
-import { type Manifest, manifestHash, ProtocolError, requireSameManifest } from '@comigs/protocol'
+import { type Manifest, manifestHash, requireSameManifest } from '@comigs/protocol'
 import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import type { Multiaddr } from '@multiformats/multiaddr'
@@ -10,7 +10,7 @@ import { parseAddress, peerOf } from './host/addresses.ts'
 import { type Admission, readAdmission } from './host/admission.ts'
 import { knock, type Visit } from './host/knock.ts'
 import { checkMemory } from './memory.ts'
-import { requireFit } from './new-manifest.ts'
+import { requireFederation, requireFit } from './new-manifest.ts'
 import { PAPER } from './paper.ts'
 import { openStateDirectory } from './state/state-directory.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
@@ -240,11 +240,9 @@ async function* visit(address: string, meet: () => Promise<void>): AsyncGenerato
 }
 
 function compareManifests(theirs: Manifest, ours: Manifest | undefined, wanted: string | undefined): Good {
-  const actual = manifestHash(theirs)
-  if (wanted !== undefined && !actual.startsWith(wanted.toLowerCase())) {
-    throw new ProtocolError({ code: 'FEDERATION_UNEXPECTED', expected: wanted, actual })
-  }
+  requireFederation(theirs, wanted)
   if (ours !== undefined) requireSameManifest(ours, theirs)
+  const actual = manifestHash(theirs)
   const found = `${theirs.name} ${actual}`
   const pinned = ours !== undefined || wanted !== undefined
   return pinned

@@ -10,9 +10,7 @@ import {
   type Manifest,
   manifestHash,
   privatised,
-  ProtocolError,
   Reputation,
-  requireSameManifest,
 } from '@comigs/protocol'
 import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
@@ -34,11 +32,12 @@ import { startHttp } from './http/server.ts'
 import { checkMemory } from './memory.ts'
 import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
-import { type NewFederation, newManifest, OPEN_ENDED, readManifest, requireFit } from './new-manifest.ts'
+import { newManifest, ownManifests, requireFederation, requireFit, undescribed } from './new-manifest.ts'
 import { PAPER } from './paper.ts'
 import { clippedIn, leftOutIn, recordRound } from './record-round.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
+import { requireSameExperts } from './settled.ts'
 import { openStateDirectory, type PrivacyRecord, type StateDirectory } from './state/state-directory.ts'
 import { createTextService } from './text/text-service.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
@@ -133,7 +132,7 @@ export async function runPeer(
     const loaded = await training.load({ engine: config.engine, threads, base, baseDtype })
     const { engine, device, reason } = loaded
     emit({ event: 'engine', engine, device, reason })
-    const manifest = found ?? (await newManifest(base, newFederation()))
+    const manifest = found ?? (await newManifest(base, undescribed()))
     const federation = manifestHash(manifest)
     await requireFit(manifest, base)
 
@@ -354,10 +353,8 @@ async function findManifest(
   knocker: Knocker,
   log: Logger,
 ): Promise<Manifest | undefined> {
-  const pinned = await state.manifest()
-  const given = config.manifest === undefined ? undefined : await readManifest(config.manifest)
+  const { given, pinned } = await ownManifests(config.manifest, state)
   let manifest = given ?? pinned
-  if (given !== undefined && pinned !== undefined) requireSameManifest(pinned, given)
   if (pinned !== undefined) await requireSameFederation(pinned, config, knocker)
   if (manifest === undefined && config.bootstrap.length > 0)
     manifest = await askBootstrap(config.bootstrap, knocker)
@@ -373,12 +370,7 @@ async function findManifest(
     }
     manifest = await findNearby(config.federation, knocker, log)
   }
-  if (manifest !== undefined && config.federation !== undefined) {
-    const actual = manifestHash(manifest)
-    if (!actual.startsWith(config.federation.toLowerCase())) {
-      throw new ProtocolError({ code: 'FEDERATION_UNEXPECTED', expected: config.federation, actual })
-    }
-  }
+  if (manifest !== undefined) requireFederation(manifest, config.federation)
   return manifest
 }
 
@@ -417,12 +409,6 @@ async function requireSameFederation(
   const met = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [manifestHash(answer.value)] : []))
   if (met.length === 0 || met.includes(ours)) return
   throw new NodeError({ code: 'STATE_OF_OTHERS', folder: state, ours, theirs: met[0]! })
-}
-
-/** A federation that nobody described. */
-function newFederation(): NewFederation {
-  const seed = Math.floor(Math.random() * 0x1_0000_0000)
-  return { name: 'comigs', seed, schedule: OPEN_ENDED, codec: { values: 'int8' }, robust: true }
 }
 
 function mixtureOf(lora: Manifest['lora'], experts: number): MixtureConfig {
@@ -467,10 +453,7 @@ async function resume(
   for (const { path, bytes } of checkpoints) {
     try {
       const made = await training.inspect(bytes, path)
-      if (made['experts'] !== String(experts)) {
-        const reason = `does not fit the checkpoint in ${state.folder}, which has ${made['experts'] ?? 'an unknown number'}`
-        throw new NodeError({ code: 'OPTION_INVALID', option: '--experts', value: String(experts), reason })
-      }
+      requireSameExperts(made, experts, state.folder)
       await training.restore(bytes, path)
       return Number(made['round'])
     } catch (error) {

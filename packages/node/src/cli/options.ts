@@ -68,7 +68,8 @@ export const shared = {
   context: () => option('--context <n>', 'tokens of a sequence').argParser(wholeNumber(8)).default(128),
   seed: () =>
     option('--seed <n>', "seed of everything random that is this peer's own").argParser(wholeNumber(0)),
-  rounds: () => option('--rounds <n>', 'stop after this round (default: never)').argParser(wholeNumber(1)),
+  rounds: () =>
+    option('--rounds <n>', 'stop after this round').argParser(wholeNumber(1)).default(Infinity, 'never'),
   strategy: () =>
     option('--strategy <name>', 'comigs: exchange the generalist; local: train alone')
       .choices(['comigs', 'local'])

@@ -11,17 +11,13 @@ import { stopSignal } from './stop-signal.ts'
 /** Every interface, a port of the system's choice. */
 const LISTEN = '/ip4/0.0.0.0/tcp/0'
 
-interface Flags
-  extends
-    Omit<PeerConfig, 'data' | 'rounds' | 'bootstrap' | 'psk' | 'allow' | 'listen' | 'announce' | 'httpNames'>,
-    TextSources {
+export interface PeerFlags
+  extends Omit<PeerConfig, 'data' | 'bootstrap' | 'psk' | 'allow' | 'announce' | 'httpNames'>, TextSources {
   readonly bootstrap?: string[]
   readonly psk?: string
   readonly allow?: string[]
-  readonly listen?: string[]
   readonly announce?: string[]
   readonly httpNames?: string[]
-  readonly rounds?: number
   readonly json?: boolean
   readonly quiet: boolean
   readonly logFile?: string
@@ -89,7 +85,7 @@ export function addPeerOptions(command: Command): void {
     .addOption(shared.engine())
     .addOption(shared.threads())
     .optionsGroup('Network:')
-    .addOption(option('--listen <address...>', `multiaddrs to listen on (default: ${LISTEN})`))
+    .addOption(option('--listen <address...>', 'multiaddrs to listen on').default([LISTEN], LISTEN))
     .addOption(option('--announce <address...>', 'further multiaddrs at which others reach us'))
     .addOption(
       option('--relay', 'carry connections to peers that cannot be dialled (--listen /p2p-circuit)').default(
@@ -122,18 +118,16 @@ Examples:
   npx comigs-peer --data ~/notes  # starts a federation, prints what others type
   npx comigs-peer --bootstrap <address> --data ~/mail --state ~/.comigs-mail`,
     )
-    .action(async (flags: Flags) => {
+    .action(async (flags: PeerFlags) => {
       const config: PeerConfig = {
         ...flags,
         bootstrap: flags.bootstrap ?? [],
         psk: flags.psk,
         allow: flags.allow,
-        listen: flags.listen ?? [LISTEN],
         announce: flags.announce ?? [],
         httpNames: flags.httpNames ?? [],
         data: dataSource(flags),
         base: await resolveBase(flags.base, downloadBar),
-        rounds: flags.rounds ?? Infinity,
       }
       const show = printEvent({ json: flags.json === true, quiet: flags.quiet })
       const stopped = createStopNote()
