@@ -3,7 +3,7 @@ import { resolveBase } from '../base-folder.ts'
 import { type PeerConfig, runPeer } from '../peer.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { withShortHelp } from './help.ts'
-import { createLog, downloadBar, printEvent, printNote } from './output.ts'
+import { createLog, createProgress, printEvent, printNote, showDownload } from './output.ts'
 import { httpOptions, option, shared, wholeNumber } from './options.ts'
 import { createStopNote } from './stop-note.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -119,6 +119,7 @@ Examples:
   npx comigs-peer --bootstrap <address> --data ~/mail --state ~/.comigs-mail`,
     )
     .action(async (flags: PeerFlags) => {
+      const progress = createProgress(flags.json !== true && !flags.quiet)
       const config: PeerConfig = {
         ...flags,
         bootstrap: flags.bootstrap ?? [],
@@ -127,19 +128,26 @@ Examples:
         announce: flags.announce ?? [],
         httpNames: flags.httpNames ?? [],
         data: dataSource(flags),
-        base: await resolveBase(flags.base, downloadBar),
+        base: await resolveBase(flags.base, showDownload(progress)),
       }
       const show = printEvent({ json: flags.json === true, quiet: flags.quiet })
       const stopped = createStopNote()
       const signal = stopSignal()
-      await runPeer(config, {
-        onEvent: (event) => {
-          stopped.note(config.name, event)
-          show(event)
-        },
-        log: createLog(flags.logLevel, flags.logFile),
-        signal,
-      })
+      const log = createLog(flags.logLevel, flags.logFile, progress.clear)
+      try {
+        await runPeer(config, {
+          onEvent: (event) => {
+            stopped.note(config.name, event)
+            progress.clear()
+            show(event)
+          },
+          onActivity: progress.show,
+          log,
+          signal,
+        })
+      } finally {
+        progress.show(undefined)
+      }
       if (signal.aborted && flags.json !== true && !flags.quiet)
         printNote(stopped.text(1, 'the same command goes on'))
     })
