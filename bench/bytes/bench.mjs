@@ -10,9 +10,9 @@ const ARMS = {
   float32: { '--codec': 'float32' },
   int8: { '--codec': 'int8' },
   int4: { '--codec': 'int4' },
-  'top 0.4 int4': { '--codec': 'int4', '--top-k': 0.4 },
-  'top 0.2 int4': { '--codec': 'int4', '--top-k': 0.2 },
-  'top 0.05 int4': { '--codec': 'int4', '--top-k': 0.05 },
+  'top 0.4 int4': { '--codec': 'int4', '--share': 0.4 },
+  'top 0.2 int4': { '--codec': 'int4', '--share': 0.2 },
+  'top 0.05 int4': { '--codec': 'int4', '--share': 0.05 },
 }
 
 const { values: flags } = parseArgs({

@@ -76,6 +76,18 @@ describe('what is deployed', () => {
     }
   })
 
+  it('every panel has a title, a unit and a word of explanation, and the tutorial says what is well', () => {
+    const sections = read('docs/tutorials/reading-the-dashboards.md').split(/^### /m)
+    for (const { title: dashboard, panels } of dashboards) {
+      const told = sections.find((section) => section.startsWith(`${dashboard}\n`))
+      for (const { title, description, fieldConfig } of panels) {
+        expect(description, title).toMatch(/\w.*\.$/)
+        expect(fieldConfig.defaults.unit, title).toMatch(/\w/)
+        expect(told).toMatch(new RegExp(`^\\| _${title}_ +\\| \\S.* \\| \\S.* \\|$`, 'm'))
+      }
+    }
+  })
+
   it('pods serve what their probes and services ask for, as the user of the image', () => {
     const sets = manifests.filter(({ kind }) => kind === 'StatefulSet')
     const config = manifests.find(({ kind }) => kind === 'ConfigMap')

@@ -181,6 +181,7 @@ describe.each<CodecName>(['float32', 'float16', 'int8', 'int4'])(
       const running = runPeer(config, {
         log: pino({ level: 'silent' }),
         signal: stop.signal,
+        onActivity: () => undefined,
         onEvent: (event) => {
           events.push(event)
           if (event.event === 'listening') listening(event)

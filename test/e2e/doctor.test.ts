@@ -152,14 +152,10 @@ describe('the doctor', () => {
     expect(statuses['data']).toBe('fail')
     expect(of('data')!.advice).toContain('--data')
     expect(code).toBe(3)
-    const missing = await runCli([
-      'doctor',
-      '--json',
-      '--base',
-      join(folder, 'nowhere'),
-      '--state',
-      join(folder, 's'),
-    ])
-    expect(missing.code).not.toBe(0)
+    const missing = await examined('--base', join(folder, 'nowhere'), '--data', TEXT)
+    expect(missing.statuses).toMatchObject({ state: 'ok', engine: 'ok', data: 'ok', base: 'fail' })
+    expect(missing.of('base')!.found).toContain(join(folder, 'nowhere'))
+    expect(missing.of('base')!.advice).toContain('--base')
+    expect(missing.code).toBe(4)
   })
 })

@@ -113,6 +113,23 @@ export interface TokenSet {
 /** A line that separates documents inside a file. */
 const DOCUMENT_END = /^<\|endoftext\|>\s*$/m
 
+/** Characters that are tokenised at a time: a book takes memory for a part of it, and one sees it move on. */
+const PIECE = 100_000
+
+/**
+ * Cuts a text where tokenizers cut it anyway: behind a letter, before the space of the next word or the end of a line. (Those
+ * that begin each text with a space see one more there.) A text without such places stays whole.
+ */
+export function* piecesOf(text: string, size = PIECE): Generator<string> {
+  const cut = /(?<=\p{L})(?= \p{L}|\n)/gu
+  for (let at = 0; at < text.length;) {
+    cut.lastIndex = at + size
+    const end = cut.exec(text)?.index ?? text.length
+    yield text.slice(at, end)
+    at = end
+  }
+}
+
 /** Text -> tokens, each document between the marks that begin and end one. */
 export function tokenize(
   groups: readonly TextGroup[],
@@ -126,11 +143,16 @@ export function tokenize(
     for (const text of documents.flatMap((document) => document.text.split(DOCUMENT_END))) {
       if (text.trim() === '') continue
       // Where one mark does both, it stands once between two documents.
-      const isBegun = at > 0 && tokenizer.beginOfText === tokenizer.endOfText
-      const ids = isBegun ? tokenizer.encode(text) : tokenizer.encodeDocument(text)
-      pieces.push(ids, Int32Array.of(tokenizer.endOfText))
-      at += ids.length + 1
-      onProgress?.(text.length)
+      let isBegun = at > 0 && tokenizer.beginOfText === tokenizer.endOfText
+      for (const piece of piecesOf(text)) {
+        const ids = isBegun ? tokenizer.encode(piece) : tokenizer.encodeDocument(piece)
+        isBegun = true
+        pieces.push(ids)
+        at += ids.length
+        onProgress?.(piece.length)
+      }
+      pieces.push(Int32Array.of(tokenizer.endOfText))
+      at += 1
     }
     return { name, from, to: at }
   })

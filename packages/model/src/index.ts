@@ -56,6 +56,7 @@ export {
   type BaseDtype,
   BASE_DTYPES,
   placeBase,
+  settledDtype,
   type Trainer,
   type TrainerOptions,
 } from './trainer.ts'

@@ -105,16 +105,23 @@ export const BASE_DTYPES: readonly BaseDtype[] = ['auto', 'float32', 'float16', 
 /** A base that is smaller in float32 stays so: there is little to save (8 MB of the shipped one). */
 const SMALL_BASE_BYTES = 100_000_000
 
-/** How each array of a base is kept, by name. */
-export function baseStorage(
+/** What `auto` comes to for a base. */
+export function settledDtype(
   { config, bits }: Pick<BaseModel, 'config' | 'bits'>,
   dtype: BaseDtype,
+): Exclude<BaseDtype, 'auto'> {
+  if (dtype !== 'auto') return dtype
+  return bits === 16 && 4 * baseLayout(config).size >= SMALL_BASE_BYTES ? 'float16' : 'float32'
+}
+
+/** How each array of a base is kept, by name. */
+export function baseStorage(
+  base: Pick<BaseModel, 'config' | 'bits'>,
+  dtype: BaseDtype,
 ): Map<string, Storage | undefined> {
-  const { entries, size } = baseLayout(config)
-  const halves = bits === 16 && 4 * size >= SMALL_BASE_BYTES
-  const type = dtype === 'auto' ? (halves ? 'float16' : 'float32') : dtype
+  const type = settledDtype(base, dtype)
   return new Map(
-    entries.map(({ name, outputs: axis }) => [
+    baseLayout(base.config).entries.map(({ name, outputs: axis }) => [
       name,
       axis === undefined || type === 'float32' ? undefined : type === 'int8' ? { type, axis } : { type },
     ]),

@@ -1,6 +1,8 @@
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import {
+  piecesOf,
   randomBatch,
   readSplits,
   requireSequence,
@@ -14,6 +16,8 @@ import { folderOf } from './helpers/files.ts'
 import { refusal } from './helpers/refusals.ts'
 import { baseTokenizer } from './helpers/tokenizers.ts'
 import { fc } from './helpers/properties.ts'
+
+const FRENCH = new URL('../../../data/multilingual-cc0/fr.valid.txt', import.meta.url)
 
 const textsOf = (splits: Splits, split: SplitName) =>
   splits[split].flatMap(({ documents }) => documents.map(({ text }) => text))
@@ -164,6 +168,26 @@ describe('tokenize', async () => {
     const { tokens } = tokenize([group('x', text, '  ')], tokenizer)
     const documents = tokenizer.decode(tokens).split('<|endoftext|>')
     expect(documents.map((document) => document.trim())).toEqual(['one', 'two', ''])
+  })
+
+  it('cuts a long text where its tokens end anyway, and tells how far it is', async () => {
+    const french = await readFile(FRENCH, 'utf8')
+    const prose = french.slice(0, 2000)
+    const text = `${prose}\n\n${prose.toUpperCase()}…\t${'字'.repeat(300)}\n'Tis a test.\n`
+    const pieces = [...piecesOf(text, 100)]
+    expect(pieces.length).toBeGreaterThan(20)
+    expect(pieces.join('')).toBe(text)
+    expect(pieces.flatMap((piece) => [...tokenizer.encode(piece)])).toEqual([...tokenizer.encode(text)])
+    const book = text.repeat(25)
+    const told: number[] = []
+    const { tokens } = tokenize([group('x', book)], tokenizer, (characters) => told.push(characters))
+    expect(told.length).toBeGreaterThan(1)
+    expect(told.reduce((sum, characters) => sum + characters)).toBe(book.length)
+    expect(tokenizer.decode(tokens)).toBe(`${book}<|endoftext|>`)
+  })
+
+  it('leaves a text whole where it can be cut nowhere', () => {
+    expect([...piecesOf('字'.repeat(300), 100)]).toEqual(['字'.repeat(300)])
   })
 
   it('gives an empty set for no text', () => {

@@ -23,10 +23,8 @@ export async function resolveBase(
   onProgress: HubOptions['onProgress'],
 ): Promise<string | undefined> {
   if (given === undefined) return given
-  if (existsSync(given)) return readable(given)
-  // The hub's library takes 8 MB, which most peers never need.
-  const { fetchBase, isHubId } = await import('./hub.ts')
-  if (!isHubId(given)) return readable(given)
+  if (!(await isOnHub(given))) return readable(given)
+  const { fetchBase } = await import('./hub.ts')
   const { HF_ENDPOINT, HF_TOKEN, XDG_CACHE_HOME } = process.env
   return fetchBase(given, {
     url: (HF_ENDPOINT ?? 'https://huggingface.co').replace(/\/+$/, ''),
@@ -36,7 +34,14 @@ export async function resolveBase(
   })
 }
 
-async function readable(folder: string): Promise<string> {
+/** Whether a base that was given is meant to be on the hub: there is no such folder, and it reads like an id. */
+export async function isOnHub(given: string): Promise<boolean> {
+  // The hub's library takes 8 MB, which most peers never need.
+  return !existsSync(given) && (await import('./hub.ts')).isHubId(given)
+}
+
+/** @throws NodeError `BASE_UNREADABLE` when there is no base in the folder */
+export async function readable(folder: string): Promise<string> {
   const config = 'config.json'
   try {
     await access(join(folder, config), constants.R_OK)

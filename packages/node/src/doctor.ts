@@ -1,16 +1,16 @@
 import type { BaseDtype, DataSource, EngineName } from '@comigs/model'
-import { type Manifest, manifestHash, ProtocolError, requireSameManifest } from '@comigs/protocol'
+import { type Manifest, manifestHash, requireSameManifest } from '@comigs/protocol'
 import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { networkInterfaces } from 'node:os'
-import { DEFAULT_BASE, findBase } from './base-folder.ts'
+import { DEFAULT_BASE, findBase, resolveBase } from './base-folder.ts'
 import { exitCodeOf, isCoded, NodeError } from './errors.ts'
 import { parseAddress, peerOf } from './host/addresses.ts'
 import { type Admission, readAdmission } from './host/admission.ts'
 import { knock, type Visit } from './host/knock.ts'
 import { checkMemory } from './memory.ts'
-import { requireFit } from './new-manifest.ts'
+import { requireFederation, requireFit } from './new-manifest.ts'
 import { PAPER } from './paper.ts'
 import { openStateDirectory } from './state/state-directory.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
@@ -63,6 +63,9 @@ const ADVICE: Readonly<Record<string, string>> = {
   OPTION_INVALID: 'correct that option',
   ENGINE_UNAVAILABLE:
     'install onnxruntime-node (npm install --ignore-scripts onnxruntime-node), or choose with --engine',
+  BASE_UNREADABLE: 'give the folder of a Hugging Face model, or owner/name of one on the hub, with --base',
+  BASE_DOWNLOAD_FAILED:
+    'look at the connection and at the name, or give a folder on this machine with --base',
   BASE_MISSING: "ask whoever runs the federation for the base model's folder, and give it with --base",
   BASE_MISMATCH: 'give the folder of the base that the federation was made with',
   DATA_MISSING: 'give files or folders that exist with --data',
@@ -87,8 +90,14 @@ const STAGES: readonly Stage[] = ['dial', 'handshake', 'protocol']
 /** Announcements carry seconds since 1970: a peer that is far behind looks as if it had never begun anew. */
 const SKEW_MS = 10_000
 
-/** Looks at everything that a peer needs before it can train with others, and says what to change. */
-export async function* examine(config: DoctorConfig): AsyncGenerator<Finding> {
+/**
+ * Looks at everything that a peer needs before it can train with others, and says what to change.
+ * @param onDownload - of a base on the hub: bytes that have arrived, and bytes in all
+ */
+export async function* examine(
+  config: DoctorConfig,
+  onDownload: (received: number, total: number) => void,
+): AsyncGenerator<Finding> {
   const worker = startTrainingWorker()
   const { training } = worker
   try {
@@ -99,7 +108,18 @@ export async function* examine(config: DoctorConfig): AsyncGenerator<Finding> {
         found: `${config.state} is ours to write; we are ${peerIdFromPrivateKey(identity.key).toString()}`,
       }
     })
-    yield await checked('engine', () => findEngine(training, config))
+    let given: string | undefined
+    let unusable: unknown
+    yield await checked('engine', async () => {
+      try {
+        given = await resolveBase(config.base, onDownload)
+        return await findEngine(training, config, given ?? DEFAULT_BASE)
+      } catch (error) {
+        if (isCoded(error) && error.detail.code === 'ENGINE_UNAVAILABLE') throw error
+        unusable = error // told where the base's turn is; the rest is looked at with the shipped one
+        return findEngine(training, config, DEFAULT_BASE)
+      }
+    })
     yield config.data === undefined
       ? { check: 'data', status: 'skipped', found: 'no --data given' }
       : await checked('data', () => findText(training, config.data!, config.context))
@@ -124,8 +144,8 @@ export async function* examine(config: DoctorConfig): AsyncGenerator<Finding> {
 
     const bases: string[] = []
     yield await checked('base', async () => {
-      const base =
-        manifest === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(manifest.base, config.base)
+      if (unusable !== undefined) throw unusable as Error
+      const base = manifest === undefined ? (given ?? DEFAULT_BASE) : await findBase(manifest.base, given)
       if (manifest !== undefined) await requireFit(manifest, base)
       bases.push(base)
       return { found: manifest === undefined ? base : `${base} is the federation's` }
@@ -177,9 +197,10 @@ async function readIdentity(config: DoctorConfig) {
 
 async function findEngine(
   training: Training,
-  { engine, threads, base, baseDtype }: DoctorConfig,
+  { engine, threads, baseDtype }: DoctorConfig,
+  base: string,
 ): Promise<Good> {
-  const loaded = await training.load({ engine, threads, base: base ?? DEFAULT_BASE, baseDtype })
+  const loaded = await training.load({ engine, threads, base, baseDtype })
   const found = `${loaded.engine}: ${loaded.device} (${loaded.reason})`
   if (loaded.engine === 'onnx' || engine !== 'auto') return { found }
   return {
@@ -227,9 +248,6 @@ async function* visit(address: string, meet: () => Promise<void>): AsyncGenerato
     const plain = failed(reached, error)
     failure =
       plain.advice === ADVICE['MANIFEST_MISMATCH'] ? plain : { ...plain, advice: STAGE_ADVICE[reached] }
-    // The message itself sends whoever reads it to the doctor.
-    if (error instanceof NodeError && error.detail.code === 'BOOTSTRAP_FAILED')
-      failure = { ...failure, found: `${address}: ${error.detail.reason}` }
   }
   for (const stage of STAGES) {
     const order = reached === undefined ? -1 : Math.sign(STAGES.indexOf(stage) - STAGES.indexOf(reached))
@@ -240,11 +258,9 @@ async function* visit(address: string, meet: () => Promise<void>): AsyncGenerato
 }
 
 function compareManifests(theirs: Manifest, ours: Manifest | undefined, wanted: string | undefined): Good {
-  const actual = manifestHash(theirs)
-  if (wanted !== undefined && !actual.startsWith(wanted.toLowerCase())) {
-    throw new ProtocolError({ code: 'FEDERATION_UNEXPECTED', expected: wanted, actual })
-  }
+  requireFederation(theirs, wanted)
   if (ours !== undefined) requireSameManifest(ours, theirs)
+  const actual = manifestHash(theirs)
   const found = `${theirs.name} ${actual}`
   const pinned = ours !== undefined || wanted !== undefined
   return pinned

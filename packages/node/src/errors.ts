@@ -71,7 +71,7 @@ function render(d: NodeErrorDetail): string {
     case 'ADDRESS_MALFORMED':
       return `"${d.address}" is not an address: ${d.reason}; expected something like /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo...`
     case 'BOOTSTRAP_FAILED':
-      return `the bootstrap peer ${d.address} cannot be reached: the ${d.stage} failed (${d.reason}); \`comigs-peer doctor --bootstrap <address>\` says what to look at`
+      return `the bootstrap peer ${d.address} cannot be reached: the ${d.stage} failed (${d.reason})`
     case 'NOBODY_NEARBY':
       return `nobody of the federation ${d.federation} answered in the local network within ${d.seconds} s; start a peer of it there with --mdns, or give the address of one with --bootstrap`
     case 'BASE_MISSING':
@@ -105,6 +105,13 @@ function render(d: NodeErrorDetail): string {
     case 'TEXT_TIMEOUT':
       return `the text was not finished within ${d.seconds} s (${d.tokens} tokens were made); ask for fewer tokens, or when the peer is less busy`
   }
+}
+
+/** What to do next, for whoever is at the command line: where the message alone does not lead on. */
+export function adviceOf(error: unknown): string | undefined {
+  return isCoded(error) && error.detail.code === 'BOOTSTRAP_FAILED'
+    ? '`comigs-peer doctor --bootstrap <address>` says what to look at'
+    : undefined
 }
 
 /** An error with a code, from whichever package (or thread) it came. */

@@ -53,6 +53,16 @@ export interface Traffic {
   readonly received: number
 }
 
+/** What takes a while, for whoever waits. */
+export interface Activity {
+  /** One word: tokenising. */
+  readonly doing: string
+  /** The rest of it in words. */
+  readonly what: string
+  /** How much is done, from 0 to 1, where that is known. */
+  readonly share?: number
+}
+
 /** What a peer tells about itself, in order. One JSON object a line with `--json`. */
 export type PeerEvent =
   | {

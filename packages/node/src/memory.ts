@@ -1,7 +1,7 @@
 import type { MemoryPlan } from '@comigs/model'
 import { constrainedMemory, memoryUsage } from 'node:process'
 import { freemem } from 'node:os'
-import type { Training } from './training/training-worker.ts'
+import type { TrainingHost } from './training/training-host.ts'
 
 export interface MemoryCheck {
   /** In bytes. */
@@ -14,7 +14,11 @@ export interface MemoryCheck {
 }
 
 /** Whether training by a plan fits into what this machine has free, and what would if it does not. */
-export async function checkMemory(training: Training, base: string, plan: MemoryPlan): Promise<MemoryCheck> {
+export async function checkMemory(
+  training: Pick<TrainingHost, 'estimateMemory'>,
+  base: string,
+  plan: MemoryPlan,
+): Promise<MemoryCheck> {
   // What this process has already is a part of what it needs.
   const available = Math.min(freemem() + memoryUsage.rss(), limit())
   const { estimate, fitting } = await training.estimateMemory(base, plan, available)

@@ -3,13 +3,16 @@ import {
   decodeManifest,
   isProtocolError,
   type Manifest,
+  manifestHash,
   parseManifest,
   PROTOCOL_VERSION,
   ProtocolError,
+  requireSameManifest,
 } from '@comigs/protocol'
 import { readFile } from 'node:fs/promises'
 import { NodeError } from './errors.ts'
 import { PAPER } from './paper.ts'
+import type { ReadableState } from './state/state-directory.ts'
 
 /** What the one who starts a federation decides; the rest are the paper's constants (appendix B). */
 export interface NewFederation {
@@ -28,6 +31,15 @@ export const forRounds = (rounds: number): Manifest['schedule'] => ({
   kind: 'cosine',
   rate: PAPER.rate,
   rounds,
+})
+
+/** A federation that nobody described. */
+export const undescribed = (): NewFederation => ({
+  name: 'comigs',
+  seed: Math.floor(Math.random() * 0x1_0000_0000),
+  schedule: OPEN_ENDED,
+  codec: { values: 'int8' },
+  robust: true,
 })
 
 /** Describes a federation on the base in a folder. */
@@ -64,6 +76,28 @@ export async function readManifest(path: string): Promise<Manifest> {
       { cause: error },
     )
   }
+}
+
+/**
+ * The manifest that a peer has without asking others: the one that it was given, and the one of its state folder, which must
+ * be the same.
+ * @throws ProtocolError `MANIFEST_INVALID`, `MANIFEST_MISMATCH`, NodeError `OPTION_INVALID`, `STATE_UNUSABLE`
+ */
+export async function ownManifests(
+  file: string | undefined,
+  state: ReadableState,
+): Promise<{ readonly given: Manifest | undefined; readonly pinned: Manifest | undefined }> {
+  const pinned = await state.manifest()
+  const given = file === undefined ? undefined : await readManifest(file)
+  if (given !== undefined && pinned !== undefined) requireSameManifest(pinned, given)
+  return { given, pinned }
+}
+
+/** @throws ProtocolError `FEDERATION_UNEXPECTED` when it is not the federation that is meant, if one is */
+export function requireFederation(manifest: Manifest, wanted: string | undefined): void {
+  const actual = manifestHash(manifest)
+  if (wanted === undefined || actual.startsWith(wanted.toLowerCase())) return
+  throw new ProtocolError({ code: 'FEDERATION_UNEXPECTED', expected: wanted, actual })
 }
 
 /**

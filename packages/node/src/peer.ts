@@ -10,20 +10,19 @@ import {
   type Manifest,
   manifestHash,
   privatised,
-  ProtocolError,
   Reputation,
-  requireSameManifest,
 } from '@comigs/protocol'
 import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { prometheusMetrics } from '@libp2p/prometheus-metrics'
+import * as Comlink from 'comlink'
 import { createHash } from 'node:crypto'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Logger } from 'pino'
 import { DEFAULT_BASE, findBase } from './base-folder.ts'
 import { systemClock } from './clock.ts'
 import { NodeError } from './errors.ts'
-import type { PeerEvent, PeerStatus } from './events.ts'
+import type { Activity, PeerEvent, PeerStatus } from './events.ts'
 import { parseAddress } from './host/addresses.ts'
 import { readAdmission } from './host/admission.ts'
 import { createDialer } from './host/dialer.ts'
@@ -34,11 +33,12 @@ import { startHttp } from './http/server.ts'
 import { checkMemory } from './memory.ts'
 import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
-import { type NewFederation, newManifest, OPEN_ENDED, readManifest, requireFit } from './new-manifest.ts'
+import { newManifest, ownManifests, requireFederation, requireFit, undescribed } from './new-manifest.ts'
 import { PAPER } from './paper.ts'
 import { clippedIn, leftOutIn, othersPerplexity, recordRound } from './record-round.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
+import { requireSameExperts } from './settled.ts'
 import { openStateDirectory, type PrivacyRecord, type StateDirectory } from './state/state-directory.ts'
 import { createTextService } from './text/text-service.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
@@ -101,11 +101,22 @@ const WAIT_SHARE = 0.25
 
 /**
  * Runs one peer until its last round or until the signal. Everything a peer is made of is put together here.
+ * @param onActivity - what it is busy with, where nothing else is told for a while; undefined: with nothing any more
  * @throws NodeError, ProtocolError and the worker's ModelErrors, each with a code
  */
 export async function runPeer(
   config: PeerConfig,
-  { onEvent, log, signal }: { onEvent(event: PeerEvent): void; log: Logger; signal: AbortSignal },
+  {
+    onEvent,
+    onActivity,
+    log,
+    signal,
+  }: {
+    onEvent(event: PeerEvent): void
+    onActivity(activity: Activity | undefined): void
+    log: Logger
+    signal: AbortSignal
+  },
 ): Promise<void> {
   const metrics = createMetrics()
   const state = await openStateDirectory(config.state)
@@ -121,27 +132,49 @@ export async function runPeer(
     onEvent(event)
   }
 
+  const busy = (doing: string, what: string) => {
+    onActivity({ doing, what })
+  }
+
+  // Reading a library of text, or loading a large base, heeds no signal, and nothing is lost with it.
+  const early = Promise.withResolvers<undefined>()
+  let isListening = false
+  signal.addEventListener('abort', () => {
+    if (!isListening) early.resolve(undefined)
+  })
+
   const life = async (): Promise<void> => {
     const { training } = worker
 
     // Who we are and which federation this is.
     const key = await state.key()
     const admission = await readAdmission(config)
+    if (config.bootstrap.length > 0) busy('asking', 'who is there already')
+    else if (config.mdns) busy('looking', 'in the local network')
     const found = await findManifest(config, state, { key, admission }, log)
     requirePublishable(found, config)
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
     const mixture = mixtureOf(found?.lora ?? PAPER.lora, config.experts)
+    busy('loading', 'engine and base')
     emit({ event: 'memory', ...(await checkMemory(training, base, { ...config, mixture })) })
     const { threads, baseDtype } = config
     const loaded = await training.load({ engine: config.engine, threads, base, baseDtype })
     const { engine, device, reason } = loaded
     emit({ event: 'engine', engine, device, reason })
-    const manifest = found ?? (await newManifest(base, newFederation()))
+    const manifest = found ?? (await newManifest(base, undescribed()))
     const federation = manifestHash(manifest)
     await requireFit(manifest, base)
 
     // What we learn from. Only who can train binds the folder to a federation: a typing error must not.
-    const tokens = await training.loadData(config.data, config.context)
+    busy('reading', 'your text')
+    const tokens = await training.loadData(
+      config.data,
+      config.context,
+      Comlink.proxy((done: number, total: number) => {
+        const what = `of ${total.toLocaleString('en-US')} characters`
+        onActivity({ doing: 'tokenising', what, share: done / total })
+      }),
+    )
     await state.saveManifest(manifest)
     emit({ event: 'federation', name: manifest.name, federation, isNew: found === undefined })
     metrics.info.set(
@@ -158,6 +191,7 @@ export async function runPeer(
     )
 
     emit({ event: 'data', tokens })
+    busy('compiling', 'the model')
     const initial = await training.prepare(prepareOptions(config, manifest, key))
     const { round: resumed, velocity } = await resume(training, state, config.experts, log)
     const momentum =
@@ -168,6 +202,7 @@ export async function runPeer(
     emit({ event: 'start', round: resumed })
 
     // How good the base alone is, for comparison. Before others can see us: who is there is ready to train.
+    busy('measuring', 'how good the base is')
     const baseValid = await training.evaluateBase('valid', config.evaluateBatches)
     metrics.baseLoss.set({ split: 'valid' }, baseValid.loss)
     emit({ event: 'base', valid: baseValid })
@@ -284,12 +319,19 @@ export async function runPeer(
     closing.push(() => http.stop())
     emit({ event: 'listening', peerId: host.peerId.toString(), pid: process.pid, addresses, http: http.url })
 
+    isListening = true
+
     // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
     const isNewcomer = resumed === 0 && found !== undefined && (config.mdns || config.bootstrap.length > 0)
-    if (config.strategy === 'comigs' && isNewcomer) await join(training, network, emit, signal)
+    if (config.strategy === 'comigs' && isNewcomer) {
+      busy('joining', 'fetching what the others have learnt')
+      await join(training, network, emit, signal)
+    }
 
+    busy('waiting', `for others (${config.waitForPeers} at least)`)
     await waitForPeers(config.waitForPeers, network.exchange, signal)
 
+    busy('training', `round ${resumed + 1}`)
     await runRounds({
       trainer: training,
       gossip: network.gossip,
@@ -315,6 +357,7 @@ export async function runPeer(
         await state.saveKnownPeers(network.connector.known())
       },
       onRound: (report) => {
+        onActivity(undefined)
         recordRound(metrics, log, report, network.gossip)
         for (const peer of report.exchange?.harmful ?? [])
           log.warn({ peer }, 'mixing this peer in does harm; muted')
@@ -324,6 +367,7 @@ export async function runPeer(
     })
     if (signal.aborted) return
 
+    busy('measuring', 'how good the model has become')
     const baseTest = await training.evaluateBase('test')
     metrics.baseLoss.set({ split: 'test' }, baseTest.loss)
     const test = await training.evaluate('test')
@@ -332,6 +376,7 @@ export async function runPeer(
     // Alone to the end, a local peer tells its generalist once, so that how far peers are apart can be measured.
     if (config.strategy === 'local' && manifest.privacy === undefined)
       await network.gossip.begin(await training.shared(), config.rounds)
+    onActivity(undefined)
     emit({ event: 'result', test, baseTest, bytes: bytes() })
     if (!config.stay) return
     emit({ event: 'staying' })
@@ -339,7 +384,7 @@ export async function runPeer(
   }
 
   try {
-    await Promise.race([life(), worker.died])
+    await Promise.race([life(), worker.died, early.promise])
   } finally {
     for (const close of closing.reverse()) {
       await close().catch((error: unknown) => {
@@ -366,10 +411,8 @@ async function findManifest(
   knocker: Knocker,
   log: Logger,
 ): Promise<Manifest | undefined> {
-  const pinned = await state.manifest()
-  const given = config.manifest === undefined ? undefined : await readManifest(config.manifest)
+  const { given, pinned } = await ownManifests(config.manifest, state)
   let manifest = given ?? pinned
-  if (given !== undefined && pinned !== undefined) requireSameManifest(pinned, given)
   if (pinned !== undefined) await requireSameFederation(pinned, config, knocker)
   if (manifest === undefined && config.bootstrap.length > 0)
     manifest = await askBootstrap(config.bootstrap, knocker)
@@ -385,12 +428,7 @@ async function findManifest(
     }
     manifest = await findNearby(config.federation, knocker, log)
   }
-  if (manifest !== undefined && config.federation !== undefined) {
-    const actual = manifestHash(manifest)
-    if (!actual.startsWith(config.federation.toLowerCase())) {
-      throw new ProtocolError({ code: 'FEDERATION_UNEXPECTED', expected: config.federation, actual })
-    }
-  }
+  if (manifest !== undefined) requireFederation(manifest, config.federation)
   return manifest
 }
 
@@ -442,12 +480,6 @@ function requirePublishable(manifest: Manifest | undefined, { publishPerplexity 
 const lastPerplexity = ({ rounds }: PeerStatus): number | undefined =>
   rounds.findLast(({ validPerplexity }) => validPerplexity !== undefined)?.validPerplexity
 
-/** A federation that nobody described. */
-function newFederation(): NewFederation {
-  const seed = Math.floor(Math.random() * 0x1_0000_0000)
-  return { name: 'comigs', seed, schedule: OPEN_ENDED, codec: { values: 'int8' }, robust: true }
-}
-
 function mixtureOf(lora: Manifest['lora'], experts: number): MixtureConfig {
   return { experts, rank: lora.rank, alpha: lora.alpha, routing: 'router' }
 }
@@ -490,10 +522,7 @@ async function resume(
   for (const { path, bytes } of checkpoints) {
     try {
       const made = await training.inspect(bytes, path)
-      if (made['experts'] !== String(experts)) {
-        const reason = `does not fit the checkpoint in ${state.folder}, which has ${made['experts'] ?? 'an unknown number'}`
-        throw new NodeError({ code: 'OPTION_INVALID', option: '--experts', value: String(experts), reason })
-      }
+      requireSameExperts(made, experts, state.folder)
       const { velocity } = await training.restore(bytes, path)
       return { round: Number(made['round']), velocity }
     } catch (error) {

@@ -6,6 +6,7 @@ import { expect, it, onTestFinished, vi } from 'vitest'
 import { applyConfigFile } from '../src/cli/config-file.ts'
 import { applyEnvironment, misspeltVariables } from '../src/cli/environment.ts'
 import { option, shared, wholeNumber } from '../src/cli/options.ts'
+import { createProgram } from '../src/cli/program.ts'
 import { textOptions } from '../src/cli/text-options.ts'
 import { NodeError } from '../src/errors.ts'
 
@@ -103,6 +104,17 @@ it('of a variable that is nearly ours, says which was meant', () => {
 
 it('keys of other commands are left to them', async () => {
   expect(await configured('max-tokens: 7')).not.toHaveProperty('maxTokens')
+})
+
+it('what a command cannot do without may stand in a file, too', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'comigs-config-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
+  const file = join(folder, 'comigs.yaml')
+  await writeFile(file, 'data-set: nowhere-at-all')
+  const swarm = (...args: readonly string[]) =>
+    createProgram().parseAsync(['swarm', ...args], { from: 'user' })
+  await expect(swarm()).rejects.toThrow('--data-set "" is needed')
+  await expect(swarm('--config', file)).rejects.toThrow('--data-set "nowhere-at-all" cannot be read')
 })
 
 it.each([

@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { logLine, roundLine, tableWithin } from '../src/cli/output.ts'
-import { liveTable, resultTable } from '../src/cli/swarm-command.ts'
+import { logLine, progressLine, roundLine, tableWithin } from '../src/cli/output.ts'
+import { liveTable, nextSteps, resultTable } from '../src/cli/swarm-command.ts'
 import type { RoundEvent } from '../src/events.ts'
 import type { PeerResult } from '../src/swarm/swarm.ts'
 
@@ -108,5 +108,30 @@ describe('what a child logs', () => {
       /^\[de\] \[.*\] WARN: no {"code":"X"}$/,
     )
     expect(logLine('de', 'Killed', true)).toBe('[de] Killed')
+  })
+})
+
+it('what comes next is told within 80 columns', () => {
+  const state = '.comigs/swarm-2026-11-26-04-15-00/nl-2'
+  const steps = nextSteps([{ ...result, state }])
+  expect(widthOf(steps)).toBeLessThanOrEqual(80)
+  expect(steps).toContain(`--state ${state}`)
+})
+
+describe('a line of progress', () => {
+  it('is a bar where the end is known, and a clock where not', () => {
+    expect(progressLine({ doing: 'loading', what: 'engine and base' }, 3.9, 80)).toBe(
+      'loading     engine and base, 3 s',
+    )
+    const half = { doing: 'tokenising', what: 'of 100,000,000 characters', share: 0.5 }
+    expect(progressLine(half, 61, 80)).toBe(
+      'tokenising  ############............ 50 % of 100,000,000 characters, 61 s',
+    )
+  })
+
+  it('is no wider than the terminal', () => {
+    const done = { doing: 'tokenising', what: 'of 100,000,000 characters', share: 1 }
+    expect(widthOf(progressLine(done, 4000, 80))).toBeLessThanOrEqual(80)
+    expect(progressLine(done, 4000, 30)).toHaveLength(30)
   })
 })

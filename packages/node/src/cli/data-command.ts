@@ -4,7 +4,7 @@ import pc from 'picocolors'
 import { DEFAULT_BASE, resolveBase } from '../base-folder.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { shared } from './options.ts'
-import { count, createBar, downloadBar, print, printJson } from './output.ts'
+import { count, createProgress, downloadBar, print, printJson, type Progress } from './output.ts'
 
 interface Flags extends TextSources {
   readonly base?: string
@@ -39,7 +39,7 @@ async function data(flags: Flags): Promise<void> {
   const base = (await resolveBase(flags.base, downloadBar)) ?? DEFAULT_BASE
   const tokenizer = await model.loadTokenizer(base)
   const text = await model.readText(dataSource(flags))
-  const report = survey(model, text, tokenizer)
+  const report = survey(model, text, tokenizer, createProgress(flags.json !== true))
   if (flags.json === true) printJson(report)
   else for (const line of describe(report)) print(line)
   for (const split of model.SPLITS) model.requireSequence(split, report.splits[split].tokens, flags.context)
@@ -51,24 +51,25 @@ function survey(
   model: typeof Model,
   { splits, files, skipped }: Model.TextOfUser,
   tokenizer: Model.Tokenizer,
+  progress: Progress,
 ) {
   const characters = (documents: readonly { readonly text: string }[]) =>
     documents.reduce((sum, { text }) => sum + text.length, 0)
   const all = model.SPLITS.flatMap((split) => splits[split].flatMap(({ documents }) => documents))
   const total = characters(all)
-  const bar = createBar('tokenising')
+  const what = `of ${count(total)} characters`
   let done = 0
   const of = (split: Model.SplitName) => {
     const documents = splits[split].flatMap((group) => group.documents)
     const { tokens } = model.tokenize(splits[split], tokenizer, (length) => {
       done += length
-      bar.show(done, total, `${count(done)} of ${count(total)} characters`)
+      progress.show({ doing: 'tokenising', what, share: done / total })
     })
     const size = characters(documents)
     return { documents: documents.length, characters: size, share: size / total, tokens: tokens.length }
   }
   const report = { train: of('train'), valid: of('valid'), test: of('test') }
-  bar.clear()
+  progress.show(undefined)
   const sample = Array.from(splits.train[0]?.documents[0]?.text ?? '')
     .slice(0, SAMPLE)
     .join('')

@@ -22,7 +22,7 @@ export function addTextSources(command: Command): Command {
     .addOption(option('--train <path...>', 'or three sets of your own: to learn from,'))
     .addOption(option('--valid <path...>', '  to choose between experts by,'))
     .addOption(option('--test <path...>', '  to be judged on'))
-    .addOption(option('--field <name>', 'where the text of a .jsonl line or .csv row is (default: text)'))
+    .addOption(option('--field <name>', 'where the text of a .jsonl line or .csv row is').default('text'))
 }
 
 /** @throws NodeError `OPTION_INVALID` when it is neither one set nor three */

@@ -1,9 +1,8 @@
 import type { Command } from 'commander'
 import pc from 'picocolors'
-import { resolveBase } from '../base-folder.ts'
 import { type DoctorConfig, examine, type Finding } from '../doctor.ts'
 import { EXIT } from '../errors.ts'
-import { downloadBar, print, printJson } from './output.ts'
+import { createProgress, print, printJson, showDownload } from './output.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { withShortHelp } from './help.ts'
 import { option, shared } from './options.ts'
@@ -70,14 +69,20 @@ export function addDoctorCommand(program: Command): void {
         federation: flags.federation,
         psk: flags.psk,
         allow: flags.allow,
-        base: await resolveBase(flags.base, downloadBar),
+        base: flags.base,
         data: flags.data === undefined && flags.train === undefined ? undefined : dataSource(flags),
       }
-      for await (const finding of examine(config)) {
+      const progress = createProgress(flags.json !== true)
+      const checking = { doing: 'checking', what: 'what a peer needs' }
+      progress.show(checking)
+      for await (const finding of examine(config, showDownload(progress))) {
+        progress.clear()
         if (exitCode === EXIT.ok) exitCode = finding.exitCode ?? EXIT.ok
         if (flags.json === true) printJson(finding)
         else for (const line of describe(finding)) print(line)
+        progress.show(checking)
       }
+      progress.show(undefined)
       process.exitCode = exitCode
     })
   withShortHelp(command, ESSENTIAL)

@@ -27,7 +27,16 @@ interface Flags {
   readonly json?: boolean
 }
 
-const ESSENTIAL = ['--data-set', '--strategies', '--seeds', '--rounds', '--threads', '--out', '--json']
+const ESSENTIAL = [
+  '--data-set',
+  '--strategies',
+  '--seeds',
+  '--rounds',
+  '--threads',
+  '--out',
+  '--config',
+  '--json',
+]
 
 /** `comigs-peer experiment`: the paper's comparisons, on one machine. */
 export function addExperimentCommand(program: Command): void {
@@ -52,6 +61,7 @@ export function addExperimentCommand(program: Command): void {
     .addOption(shared.engine())
     .addOption(shared.threads())
     .addOption(option('--out <folder>', 'where results go (default: .comigs/experiments/<suite>)'))
+    .addOption(shared.config())
     .addOption(shared.json())
     .addHelpText(
       'after',

@@ -2,12 +2,12 @@ import type { Command } from 'commander'
 import { resolveBase } from '../base-folder.ts'
 import type { Exported, ExportKind } from '../take-away.ts'
 import { downloadBar, print, printJson } from './output.ts'
-import { option, shared, wholeNumber } from './options.ts'
+import { needed, option, shared, wholeNumber } from './options.ts'
 
 interface ExportFlags {
   readonly as: ExportKind
   readonly state: string
-  readonly out: string
+  readonly out?: string
   readonly expert: number
   readonly base?: string
   readonly json?: boolean
@@ -33,7 +33,7 @@ export function addExportCommands(program: Command): void {
         .choices(['peft', 'merged', 'mixture'])
         .default('peft'),
     )
-    .addOption(option('--out <path>', 'a new folder; for a mixture, a new file').makeOptionMandatory())
+    .addOption(option('--out <path>', 'a new folder; for a mixture, a new file'))
     .addOption(
       option('--expert <n>', 'the expert that is merged; 0 is the generalist')
         .argParser(wholeNumber(0))
@@ -41,6 +41,7 @@ export function addExportCommands(program: Command): void {
     )
     .addOption(shared.state())
     .addOption(shared.base())
+    .addOption(shared.config())
     .addOption(shared.json())
     .addHelpText(
       'after',
@@ -55,7 +56,7 @@ Examples:
       // What was resolved to another path is called so on the hub.
       const hubId = given === undefined || given === base ? null : given
       const { exportModel } = await import('../take-away.ts')
-      const exported = await exportModel({ ...flags, base, hubId })
+      const exported = await exportModel({ ...flags, out: needed('--out', flags.out), base, hubId })
       if (json === true) printJson({ event: 'exported', ...exported })
       else describe(exported, flags.expert).forEach(print)
     })
@@ -67,6 +68,7 @@ Examples:
     .argument('<file>', 'what `comigs-peer export --as mixture` wrote')
     .addOption(shared.state())
     .addOption(shared.base())
+    .addOption(shared.config())
     .addOption(shared.json())
     .addHelpText(
       'after',

@@ -1,7 +1,7 @@
 import '../polyfill.ts'
 import pc from 'picocolors'
 import { setFlagsFromString } from 'node:v8'
-import { exitCodeOf, EXIT, isCoded } from '../errors.ts'
+import { adviceOf, exitCodeOf, EXIT, isCoded } from '../errors.ts'
 
 // A thread's young generation grows to 32 MB while it starts, and stays that large, nearly empty. This keeps it at 2 MB, for
 // what is imported from here on.
@@ -31,6 +31,8 @@ function report(error: unknown): number {
   process.stderr.write(
     `${pc.red('error')}${code}: ${error instanceof Error ? error.message : String(error)}\n`,
   )
+  const advice = adviceOf(error)
+  if (advice !== undefined) process.stderr.write(`  ${advice}\n`)
   if (!isCoded(error) && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)
   return exitCodeOf(error)
 }

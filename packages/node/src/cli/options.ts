@@ -1,6 +1,7 @@
 import { AUTO_ENGINES, ENGINES } from '@comigs/model/light'
 import { LARGEST_MOMENTUM, LARGEST_SHARE, SMALLEST_MOMENTUM, SMALLEST_SHARE } from '@comigs/protocol'
 import { InvalidArgumentError, Option } from 'commander'
+import { NodeError } from '../errors.ts'
 import type { PeerConfig } from '../peer.ts'
 import { PREFIX } from './environment.ts'
 
@@ -14,6 +15,16 @@ export function option(flags: string, description: string): Option {
         .replace(/([A-Z])/g, '_$1')
         .toUpperCase(),
   )
+}
+
+/**
+ * For what has no default. Commander could only know what is missing before a file is read.
+ * @param flag - `--out`
+ * @throws NodeError `OPTION_INVALID`
+ */
+export function needed<T>(flag: string, value: T | undefined): T {
+  if (value !== undefined) return value
+  throw new NodeError({ code: 'OPTION_INVALID', option: flag, value: '', reason: 'is needed' })
 }
 
 export function wholeNumber(minimum: number) {
@@ -72,7 +83,8 @@ export const shared = {
   context: () => option('--context <n>', 'tokens of a sequence').argParser(wholeNumber(8)).default(128),
   seed: () =>
     option('--seed <n>', "seed of everything random that is this peer's own").argParser(wholeNumber(0)),
-  rounds: () => option('--rounds <n>', 'stop after this round (default: never)').argParser(wholeNumber(1)),
+  rounds: () =>
+    option('--rounds <n>', 'stop after this round').argParser(wholeNumber(1)).default(Infinity, 'never'),
   strategy: () =>
     option('--strategy <name>', 'comigs: exchange the generalist; local: train alone')
       .choices(['comigs', 'local'])

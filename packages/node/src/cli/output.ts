@@ -2,23 +2,31 @@ import { reasonOf } from '@comigs/model/light'
 import { stripVTControlCharacters } from 'node:util'
 import Table from 'cli-table3'
 import pc from 'picocolors'
+import { createLogUpdate } from 'log-update'
 import { destination, type Level, type Logger, multistream, pino } from 'pino'
 import pretty, { prettyFactory } from 'pino-pretty'
 import { NodeError } from '../errors.ts'
-import type { PeerEvent, RoundEvent } from '../events.ts'
+import type { Activity, PeerEvent, RoundEvent } from '../events.ts'
 
 /**
  * Logs on stderr, so that stdout stays for results: for people on a terminal, otherwise a JSON object a line.
  * @param level - what goes to stderr
  * @param file - gets everything from info on, whatever goes to stderr
+ * @param makeRoom - called before something is shown on a terminal
  * @throws NodeError `OPTION_INVALID` when the file cannot be written
  */
-export function createLog(level: string, file?: string): Logger {
+export function createLog(level: string, file?: string, makeRoom?: () => void): Logger {
   // Written at once: a process that dies tells why.
   const terminal = process.stderr.isTTY
     ? pretty({ destination: 2, sync: true, colorize: pc.isColorSupported, singleLine: true })
     : destination(2)
-  const streams = level === 'silent' ? [] : [{ level: level as Level, stream: terminal }]
+  const stream = {
+    write(line: string) {
+      makeRoom?.()
+      terminal.write(line)
+    },
+  }
+  const streams = level === 'silent' ? [] : [{ level: level as Level, stream }]
   if (file !== undefined) {
     streams.push({ level: level === 'debug' ? 'debug' : 'info', stream: openLogFile(file) })
   }
@@ -105,28 +113,70 @@ const visibleWidth = (text: string): number =>
   )
 
 const BAR_WIDTH = 24
+const DRAW_MS = 100
+/** What takes no longer is over before anyone could read it. */
+const PATIENCE_MS = 500
 
-/** A progress bar on stderr, where someone is looking at it. */
-export function createBar(name: string) {
-  const { isTTY } = process.stderr
+export interface Progress {
+  /** Undefined: nothing more is going on. */
+  show(activity: Activity | undefined): void
+  /** Makes room for other lines on the terminal. */
+  clear(): void
+}
+
+/** What is going on, in a line on stderr that is redrawn, where someone is looking at it. */
+export function createProgress(isWanted = true): Progress {
+  if (!isWanted || !process.stderr.isTTY) return { show: () => undefined, clear: () => undefined }
+  const line = createLogUpdate(process.stderr, { showCursor: true })
+  let current: Activity | undefined
+  let since = 0
+  let drawn = 0
+  let timer: NodeJS.Timeout | undefined
+  const draw = () => {
+    const now = performance.now()
+    if (current === undefined || now - since < PATIENCE_MS || now - drawn < DRAW_MS) return
+    drawn = now
+    line(progressLine(current, (now - since) / 1000, process.stderr.columns || 80))
+  }
   return {
-    show(done: number, total: number, text: string): void {
-      if (!isTTY) return
-      const full = Math.floor((done / total) * BAR_WIDTH)
-      process.stderr.write(`\r${name.padEnd(11)} ${'#'.repeat(full).padEnd(BAR_WIDTH, '.')} ${text}`)
+    show(activity) {
+      if (activity?.doing !== current?.doing) {
+        line.clear()
+        since = performance.now()
+      }
+      current = activity
+      if (activity === undefined) {
+        clearInterval(timer)
+        timer = undefined
+        return
+      }
+      timer ??= setInterval(draw, DRAW_MS).unref()
+      draw() // whoever computes in this thread lets no timer run
     },
-    /** Makes room for what comes next. */
-    clear(): void {
-      if (isTTY) process.stderr.write('\r\u001b[K')
+    clear: () => {
+      line.clear()
     },
   }
 }
 
-export function downloadBar(received: number, total: number): void {
-  const bar = createBar('download')
-  bar.show(received, total, `${bytes(received)} of ${bytes(total)}`)
-  if (received === total) bar.clear()
+/** A bar where the end is known, and how long it has taken so far. */
+export function progressLine({ doing, what, share }: Activity, seconds: number, width: number): string {
+  const full = Math.floor((share ?? 0) * BAR_WIDTH)
+  const bar = `${'#'.repeat(full).padEnd(BAR_WIDTH, '.')} ${Math.floor((share ?? 0) * 100)} % `
+  return `${doing.padEnd(11)} ${share === undefined ? '' : bar}${what}, ${Math.floor(seconds)} s`.slice(
+    0,
+    width,
+  )
 }
+
+export const showDownload =
+  (progress: Progress) =>
+  (received: number, total: number): void => {
+    const what = `of ${bytes(total)}`
+    progress.show(received === total ? undefined : { doing: 'download', what, share: received / total })
+  }
+
+export const downloadBar = showDownload(createProgress())
 
 /** A peer's events, for a person or for a program. */
 export function printEvent({

@@ -3,7 +3,7 @@ import { resolveBase } from '../base-folder.ts'
 import { type PeerConfig, runPeer } from '../peer.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { withShortHelp } from './help.ts'
-import { createLog, downloadBar, printEvent, printNote } from './output.ts'
+import { createLog, createProgress, printEvent, printNote, showDownload } from './output.ts'
 import { httpOptions, option, shared, wholeNumber } from './options.ts'
 import { createStopNote } from './stop-note.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -11,17 +11,13 @@ import { stopSignal } from './stop-signal.ts'
 /** Every interface, a port of the system's choice. */
 const LISTEN = '/ip4/0.0.0.0/tcp/0'
 
-interface Flags
-  extends
-    Omit<PeerConfig, 'data' | 'rounds' | 'bootstrap' | 'psk' | 'allow' | 'listen' | 'announce' | 'httpNames'>,
-    TextSources {
+export interface PeerFlags
+  extends Omit<PeerConfig, 'data' | 'bootstrap' | 'psk' | 'allow' | 'announce' | 'httpNames'>, TextSources {
   readonly bootstrap?: string[]
   readonly psk?: string
   readonly allow?: string[]
-  readonly listen?: string[]
   readonly announce?: string[]
   readonly httpNames?: string[]
-  readonly rounds?: number
   readonly json?: boolean
   readonly quiet: boolean
   readonly logFile?: string
@@ -95,7 +91,7 @@ export function addPeerOptions(command: Command): void {
     .addOption(shared.engine())
     .addOption(shared.threads())
     .optionsGroup('Network:')
-    .addOption(option('--listen <address...>', `multiaddrs to listen on (default: ${LISTEN})`))
+    .addOption(option('--listen <address...>', 'multiaddrs to listen on').default([LISTEN], LISTEN))
     .addOption(option('--announce <address...>', 'further multiaddrs at which others reach us'))
     .addOption(
       option('--relay', 'carry connections to peers that cannot be dialled (--listen /p2p-circuit)').default(
@@ -128,30 +124,36 @@ Examples:
   npx comigs-peer --data ~/notes  # starts a federation, prints what others type
   npx comigs-peer --bootstrap <address> --data ~/mail --state ~/.comigs-mail`,
     )
-    .action(async (flags: Flags) => {
+    .action(async (flags: PeerFlags) => {
+      const progress = createProgress(flags.json !== true && !flags.quiet)
       const config: PeerConfig = {
         ...flags,
         bootstrap: flags.bootstrap ?? [],
         psk: flags.psk,
         allow: flags.allow,
-        listen: flags.listen ?? [LISTEN],
         announce: flags.announce ?? [],
         httpNames: flags.httpNames ?? [],
         data: dataSource(flags),
-        base: await resolveBase(flags.base, downloadBar),
-        rounds: flags.rounds ?? Infinity,
+        base: await resolveBase(flags.base, showDownload(progress)),
       }
       const show = printEvent({ json: flags.json === true, quiet: flags.quiet })
       const stopped = createStopNote()
       const signal = stopSignal()
-      await runPeer(config, {
-        onEvent: (event) => {
-          stopped.note(config.name, event)
-          show(event)
-        },
-        log: createLog(flags.logLevel, flags.logFile),
-        signal,
-      })
+      const log = createLog(flags.logLevel, flags.logFile, progress.clear)
+      try {
+        await runPeer(config, {
+          onEvent: (event) => {
+            stopped.note(config.name, event)
+            progress.clear()
+            show(event)
+          },
+          onActivity: progress.show,
+          log,
+          signal,
+        })
+      } finally {
+        progress.show(undefined)
+      }
       if (signal.aborted && flags.json !== true && !flags.quiet)
         printNote(stopped.text(1, 'the same command goes on'))
     })

@@ -3,15 +3,15 @@ import type { DataSource, EngineName, ModelConfig } from '@comigs/model'
 import type { Command } from 'commander'
 import { appendFile, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { between, option, shared, wholeNumber } from './options.ts'
+import { between, needed, option, shared, wholeNumber } from './options.ts'
 import { count, print, printJson } from './output.ts'
 import { stopSignal } from './stop-signal.ts'
 import { replaceFile } from '../replace-file.ts'
 
 interface Flags {
-  readonly data: string
-  readonly tokenizer: string
-  readonly out: string
+  readonly data?: string
+  readonly tokenizer?: string
+  readonly out?: string
   readonly width: number
   readonly layers: number
   readonly heads: number
@@ -39,11 +39,9 @@ export function addPretrainCommand(program: Command): void {
     .description(
       'Train a small GPT-2 from scratch, as a base for federations. Can be stopped and goes on where it was.',
     )
-    .addOption(
-      option('--data <folder>', 'a folder with one *.train.txt.gz and one *.valid.txt').makeOptionMandatory(),
-    )
-    .addOption(option('--tokenizer <folder>', 'where tokenizer.json is').makeOptionMandatory())
-    .addOption(option('--out <folder>', 'where the model goes').makeOptionMandatory())
+    .addOption(option('--data <folder>', 'a folder with one *.train.txt.gz and one *.valid.txt'))
+    .addOption(option('--tokenizer <folder>', 'where tokenizer.json is'))
+    .addOption(option('--out <folder>', 'where the model goes'))
     .addOption(option('--width <n>', 'width of the residual stream').argParser(wholeNumber(8)).default(256))
     .addOption(option('--layers <n>', 'transformer blocks').argParser(wholeNumber(1)).default(4))
     .addOption(option('--heads <n>', 'attention heads').argParser(wholeNumber(1)).default(4))
@@ -55,6 +53,7 @@ export function addPretrainCommand(program: Command): void {
     .addOption(shared.seed().default(42))
     .addOption(shared.engine())
     .addOption(shared.threads())
+    .addOption(shared.config())
     .addOption(shared.json())
     .addHelpText(
       'after',
@@ -66,9 +65,12 @@ export function addPretrainCommand(program: Command): void {
 async function pretrain(flags: Flags): Promise<void> {
   // The engine belongs to the process that computes; this command does nothing else.
   const model = await import('@comigs/model')
+  const data = needed('--data', flags.data)
+  const tokenizerFolder = needed('--tokenizer', flags.tokenizer)
+  const out = needed('--out', flags.out)
   const stop = stopSignal()
-  const tokenizer = await model.loadTokenizer(flags.tokenizer)
-  const source = await splitFolder(flags.data)
+  const tokenizer = await model.loadTokenizer(tokenizerFolder)
+  const source = await splitFolder(data)
   const splits = await model.readSplits(source)
   const train = model.tokenize(splits.train, tokenizer)
   const valid = model.tokenize(splits.valid, tokenizer)
@@ -96,8 +98,8 @@ async function pretrain(flags: Flags): Promise<void> {
     weightDecay: WEIGHT_DECAY,
     seed: flags.seed,
   })
-  await mkdir(flags.out, { recursive: true })
-  const stateFile = join(flags.out, 'pretraining.safetensors')
+  await mkdir(out, { recursive: true })
+  const stateFile = join(out, 'pretraining.safetensors')
   await resume(pretrainer, stateFile, model)
 
   const json = flags.json === true
@@ -109,7 +111,7 @@ async function pretrain(flags: Flags): Promise<void> {
     )
   }
   const report = async (line: Record<string, number>) => {
-    await appendFile(join(flags.out, 'log.jsonl'), `${JSON.stringify(line)}\n`)
+    await appendFile(join(out, 'log.jsonl'), `${JSON.stringify(line)}\n`)
     if (json) printJson(line)
     else
       print(
@@ -140,12 +142,12 @@ async function pretrain(flags: Flags): Promise<void> {
     const { step, arrays } = await pretrainer.save()
     await replaceFile(stateFile, model.writeSafetensors(arrays, { step: String(step) }))
     const weights = model.writeSafetensors(await pretrainer.arrays(), { format: 'pt' }, 'F16')
-    await replaceFile(join(flags.out, 'model.safetensors'), weights)
+    await replaceFile(join(out, 'model.safetensors'), weights)
   }
-  await writeFile(join(flags.out, 'config.json'), `${JSON.stringify(model.hubConfig(config), null, 2)}\n`)
-  if (flags.tokenizer !== flags.out) {
+  await writeFile(join(out, 'config.json'), `${JSON.stringify(model.hubConfig(config), null, 2)}\n`)
+  if (tokenizerFolder !== out) {
     for (const file of ['tokenizer.json', 'tokenizer_config.json']) {
-      await copyFile(join(flags.tokenizer, file), join(flags.out, file))
+      await copyFile(join(tokenizerFolder, file), join(out, file))
     }
   }
 }

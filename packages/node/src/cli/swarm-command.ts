@@ -21,12 +21,12 @@ import {
   printNote,
   tableWithin,
 } from './output.ts'
-import { option, shared, shareOfValues, wholeNumber } from './options.ts'
+import { needed, option, shared, shareOfValues, wholeNumber } from './options.ts'
 import { createStopNote } from './stop-note.ts'
 import { stopSignal } from './stop-signal.ts'
 
 interface Flags {
-  readonly dataSet: string
+  readonly dataSet?: string
   readonly peers?: number
   readonly target: 'own' | 'mixture'
   readonly rounds: number
@@ -38,7 +38,7 @@ interface Flags {
   readonly baseDtype: string
   readonly state?: string
   readonly codec: CodecName
-  readonly topK?: number
+  readonly share?: number
   readonly trusting: boolean
   readonly momentum?: number
   readonly threads: number
@@ -59,6 +59,7 @@ const ESSENTIAL = [
   '--state',
   '--stay',
   '--threads',
+  '--config',
   '--json',
 ]
 
@@ -71,10 +72,7 @@ export function addSwarmCommand(program: Command): void {
       'Run several peers on this machine, each a process with its own text, and watch them learn together.',
     )
     .addOption(
-      option(
-        '--data-set <folder>',
-        'a folder of <user>.{train,valid,test}.txt[.gz], a user for each peer',
-      ).makeOptionMandatory(),
+      option('--data-set <folder>', 'a folder of <user>.{train,valid,test}.txt[.gz], a user for each peer'),
     )
     .addOption(option('--peers <n>', 'how many (default: one for each user)').argParser(wholeNumber(1)))
     .addOption(
@@ -91,7 +89,7 @@ export function addSwarmCommand(program: Command): void {
     )
     .addOption(
       option(
-        '--top-k <share>',
+        '--share <share>',
         'send only this share of a delta, the largest values (default: all)',
       ).argParser(shareOfValues),
     )
@@ -108,13 +106,14 @@ export function addSwarmCommand(program: Command): void {
     .addOption(option('--stay', 'keep the peers and their page up after the last round').default(false))
     .addOption(shared.engine())
     .addOption(shared.threads())
+    .addOption(shared.config())
     .addOption(shared.json())
     .addHelpText(
       'after',
       '\nExample:\n  npx comigs-peer swarm --data-set data/multilingual-cc0 --target mixture',
     )
     .action(async (flags: Flags) => {
-      const dataSet = await readDataSet(flags.dataSet)
+      const dataSet = await readDataSet(needed('--data-set', flags.dataSet))
       const config: SwarmConfig = {
         ...flags,
         dataSet,
@@ -127,7 +126,7 @@ export function addSwarmCommand(program: Command): void {
           name: 'swarm',
           seed: flags.seed,
           schedule: forRounds(flags.rounds),
-          codec: { values: flags.codec, ...(flags.topK === undefined ? {} : { topK: flags.topK }) },
+          codec: { values: flags.codec, ...(flags.share === undefined ? {} : { topK: flags.share }) },
           robust: !flags.trusting,
           momentum: flags.momentum,
         },
@@ -351,12 +350,16 @@ export function resultTable(peers: readonly PeerResult[], width: number): string
   return tableWithin(width, RESULT_COLUMNS, RESULT_EXPENDABLE, rows)
 }
 
-function nextSteps(peers: readonly PeerResult[]): string {
+export function nextSteps(peers: readonly PeerResult[]): string {
   const state = peers[0]?.state ?? '.comigs'
   return [
     'What next',
-    `  write with a personal model   npx comigs-peer generate --state ${state} --prompt "..."`,
-    '  a peer on your own text       npx comigs-peer --data <files or folders>   (prints what others type to join, and its /metrics)',
-    '  join from another machine     npx comigs-peer --bootstrap <address that it prints> --data <your text>',
+    '  write with a personal model:',
+    '    npx comigs-peer generate --prompt "..." \\',
+    `      --state ${state}`,
+    '  train on your own text, and print what others type to join:',
+    '    npx comigs-peer --data <files or folders>',
+    '  join from another machine:',
+    '    npx comigs-peer --bootstrap <address that it prints> --data <your text>',
   ].join('\n')
 }

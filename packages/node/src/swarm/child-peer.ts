@@ -30,7 +30,8 @@ export function startChildPeer(
 ): ChildPeer {
   const child = spawn(process.execPath, [MAIN, '--json', '--name', name, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...ONE_ARENA, ...process.env },
+    // Whoever starts it has read the file, and tells it what it needs of that.
+    env: { ...ONE_ARENA, ...process.env, COMIGS_PEER_CONFIG: undefined },
   })
   const seen = new Map<string, PeerEvent>()
   const waiting = new Map<string, { resolve(event: PeerEvent): void; reject(error: Error): void }[]>()
@@ -45,7 +46,8 @@ export function startChildPeer(
     onEvent(event)
   })
   createInterface({ input: child.stderr }).on('line', (line) => {
-    lastLine = line
+    // A line that goes on with the one before, advice or a stack, is indented.
+    if (!line.startsWith(' ')) lastLine = line
     onLog(line)
   })
   const gone = onceGone(child).then((exitCode) => {

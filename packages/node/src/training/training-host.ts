@@ -33,6 +33,7 @@ import {
   placeBase,
   readSplits,
   requireSequence,
+  SPLITS,
   selectEngine,
   stream,
   tokenize,
@@ -103,6 +104,9 @@ export interface CheckpointParts {
 /** Its array's name. */
 const VELOCITY = 'velocity'
 
+/** Characters between two messages of progress: about a tenth of a second. */
+const TELL_EVERY = 100_000
+
 const NO_TEXT: TokenSet = { tokens: new Int32Array(), groups: [] }
 
 /** Everything that computes, behind one door: lives in a worker thread, so that the network never waits for a step. */
@@ -143,15 +147,39 @@ export class TrainingHost {
     return { estimate, fitting: estimate.total <= available ? plan : fittingPlan(base, plan, available) }
   }
 
-  /** Reads and tokenises the user's text. @returns tokens by split */
-  async loadData(source: DataSource, context: number): Promise<Record<SplitName, number>> {
-    const splits = await readSplits(source)
-    const tokens = (split: SplitName): TokenSet => {
-      const set = tokenize(splits[split], this.#tokenizer)
-      requireSequence(split, set.tokens.length, context)
-      return set
+  /**
+   * Reads and tokenises the user's text.
+   * @param onProgress - characters that are tokens by now, of all
+   * @returns tokens by split
+   */
+  async loadData(
+    source: DataSource,
+    context: number,
+    onProgress?: (done: number, total: number) => void | Promise<void>,
+  ): Promise<Record<SplitName, number>> {
+    let done = 0
+    let told = 0
+    let heard = Promise.resolve()
+    try {
+      const splits = await readSplits(source)
+      const documents = SPLITS.flatMap((split) => splits[split].flatMap((group) => group.documents))
+      const total = documents.reduce((sum, { text }) => sum + text.length, 0)
+      const tell = (characters: number) => {
+        done += characters
+        if (done - told < TELL_EVERY) return
+        told = done
+        heard = Promise.resolve(onProgress?.(done, total))
+      }
+      const tokens = (split: SplitName): TokenSet => {
+        const set = tokenize(splits[split], this.#tokenizer, tell)
+        requireSequence(split, set.tokens.length, context)
+        return set
+      }
+      this.#data = { train: tokens('train'), valid: tokens('valid'), test: tokens('test') }
+      await heard // what is told later would be told of what comes next
+    } finally {
+      release(onProgress)
     }
-    this.#data = { train: tokens('train'), valid: tokens('valid'), test: tokens('test') }
     const { train, valid, test } = this.#data
     return { train: train.tokens.length, valid: valid.tokens.length, test: test.tokens.length }
   }
@@ -265,8 +293,7 @@ export class TrainingHost {
       await delivered
     } finally {
       this.#texts.delete(id)
-      // Each callback came with a port of its own.
-      ;(onToken as Partial<Comlink.ProxyMethods>)[Comlink.releaseProxy]?.()
+      release(onToken)
     }
   }
 
@@ -283,6 +310,11 @@ export class TrainingHost {
     }
     return decoder
   }
+}
+
+/** Each callback from another thread came with a port of its own. */
+function release(callback: unknown): void {
+  ;(callback as Partial<Comlink.ProxyMethods> | undefined)?.[Comlink.releaseProxy]?.()
 }
 
 function transferred(values: Float32Array): Float32Array {
