@@ -5,7 +5,7 @@ import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { networkInterfaces } from 'node:os'
 import { DEFAULT_BASE, findBase, resolveBase } from './base-folder.ts'
-import { exitCodeOf, isCoded, NodeError } from './errors.ts'
+import { adviceOf, exitCodeOf, isCoded, NodeError } from './errors.ts'
 import { parseAddress, peerOf } from './host/addresses.ts'
 import { type Admission, readAdmission } from './host/admission.ts'
 import { knock, type Visit } from './host/knock.ts'
@@ -63,9 +63,6 @@ const ADVICE: Readonly<Record<string, string>> = {
   OPTION_INVALID: 'correct that option',
   ENGINE_UNAVAILABLE:
     'install onnxruntime-node (npm install --ignore-scripts onnxruntime-node), or choose with --engine',
-  BASE_UNREADABLE: 'give the folder of a Hugging Face model, or owner/name of one on the hub, with --base',
-  BASE_DOWNLOAD_FAILED:
-    'look at the connection and at the name, or give a folder on this machine with --base',
   BASE_MISSING: "ask whoever runs the federation for the base model's folder, and give it with --base",
   BASE_MISMATCH: 'give the folder of the base that the federation was made with',
   DATA_MISSING: 'give files or folders that exist with --data',
@@ -180,7 +177,8 @@ function failed(check: CheckName, error: unknown): Finding {
     check,
     status: 'fail',
     found: error instanceof Error ? error.message : String(error),
-    advice: ADVICE[code] ?? 'see the message; run the peer with --log-level debug for more',
+    advice:
+      ADVICE[code] ?? adviceOf(error) ?? 'see the message; run the peer with --log-level debug for more',
     exitCode: exitCodeOf(error),
   }
 }

@@ -77,11 +77,11 @@ function render(d: NodeErrorDetail): string {
     case 'BASE_MISSING':
       return `the federation's base model "${d.name}" (weights ${d.weights.slice(0, 12)}) is not on this machine; give its folder with --base. Looked in: ${d.looked.join(', ')}`
     case 'BASE_UNREADABLE':
-      return `there is no base model in ${d.folder}: ${d.reason}; give --base a Hugging Face folder, or owner/name of one on the hub`
+      return `there is no base model in ${d.folder}: ${d.reason}`
     case 'BASE_MISMATCH':
       return `the base model in ${d.folder} is not the federation's: ${d.field} is ${d.actual.slice(0, 12)}, the manifest says ${d.expected.slice(0, 12)}`
     case 'BASE_DOWNLOAD_FAILED':
-      return `the base model ${d.id} cannot be downloaded: ${d.reason}; give --base a Hugging Face folder on this machine instead`
+      return `the base model ${d.id} cannot be downloaded: ${d.reason}`
     case 'CONFIG_FILE_INVALID':
       return `the configuration file ${d.path} cannot be used: ${d.reason}; \`comigs-peer config\` lists the keys`
     case 'STATE_LOCKED':
@@ -107,12 +107,16 @@ function render(d: NodeErrorDetail): string {
   }
 }
 
-/** What to do next, for whoever is at the command line: where the message alone does not lead on. */
-export function adviceOf(error: unknown): string | undefined {
-  return isCoded(error) && error.detail.code === 'BOOTSTRAP_FAILED'
-    ? '`comigs-peer doctor --bootstrap <address>` says what to look at'
-    : undefined
+/** What to do next, where the message alone does not lead on: told beside it. */
+const ADVICE: Readonly<Record<string, string>> = {
+  BOOTSTRAP_FAILED: '`comigs-peer doctor --bootstrap <address>` says what to look at',
+  BASE_UNREADABLE: 'give --base a Hugging Face folder, or owner/name of one on the hub',
+  BASE_DOWNLOAD_FAILED:
+    'look at the connection and the name, or give --base a Hugging Face folder on this machine',
 }
+
+export const adviceOf = (error: unknown): string | undefined =>
+  isCoded(error) ? ADVICE[error.detail.code] : undefined
 
 /** An error with a code, from whichever package (or thread) it came. */
 export interface CodedError extends Error {
