@@ -38,7 +38,7 @@ import { PAPER } from './paper.ts'
 import { clippedIn, leftOutIn, othersPerplexity, recordRound } from './record-round.ts'
 import { type RoundReport, runRounds, type Strategy } from './round.ts'
 import { secureRandom } from './secure-random.ts'
-import { requireSameExperts } from './settled.ts'
+import { requirePublishable, requireSameExperts } from './settled.ts'
 import { openStateDirectory, type PrivacyRecord, type StateDirectory } from './state/state-directory.ts'
 import { createTextService } from './text/text-service.ts'
 import { startTrainingWorker, type Training } from './training/training-worker.ts'
@@ -467,14 +467,6 @@ async function requireSameFederation(
   const met = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [manifestHash(answer.value)] : []))
   if (met.length === 0 || met.includes(ours)) return
   throw new NodeError({ code: 'STATE_OF_OTHERS', folder: state, ours, theirs: met[0]! })
-}
-
-/** @throws NodeError `OPTION_INVALID` when more would be told than the federation's differential privacy allows */
-function requirePublishable(manifest: Manifest | undefined, { publishPerplexity }: PeerConfig): void {
-  if (manifest?.privacy === undefined || !publishPerplexity) return
-  const reason =
-    'tells something of private text that epsilon does not count; leave it out in a federation with differential privacy'
-  throw new NodeError({ code: 'OPTION_INVALID', option: '--publish-perplexity', value: 'true', reason })
 }
 
 const lastPerplexity = ({ rounds }: PeerStatus): number | undefined =>

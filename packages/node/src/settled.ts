@@ -24,6 +24,7 @@ export interface Told {
   readonly seed?: number | undefined
   readonly engine: EngineName | 'auto'
   readonly threads: number
+  readonly publishPerplexity: boolean
 }
 
 /** Something that a peer runs with. */
@@ -48,6 +49,7 @@ const FIELDS: readonly (keyof Manifest)[] = [
     'schedule',
     'codec',
     'robust',
+    'momentum',
     'privacy',
   ] as const),
 ]
@@ -70,6 +72,7 @@ export async function* settledElsewhere(told: Told): AsyncGenerator<Setting> {
   const { given, pinned } = await ownManifests(told.manifest, state)
   const known = given ?? pinned
   if (known !== undefined) requireFederation(known, told.federation)
+  requirePublishable(known, told)
   const joins = known === undefined && (bootstrap.length > 0 || told.federation !== undefined)
   const base = await findHere(told.base, known, joins)
   const manifest = known ?? (joins ? undefined : await newManifest(base ?? DEFAULT_BASE, undescribed()))
@@ -137,6 +140,17 @@ function newestWhole(
   }
   if (failure !== undefined) throw failure as Error
   return undefined
+}
+
+/** @throws NodeError `OPTION_INVALID` when more would be told than the federation's differential privacy allows */
+export function requirePublishable(
+  manifest: Manifest | undefined,
+  { publishPerplexity }: { readonly publishPerplexity: boolean },
+): void {
+  if (manifest?.privacy === undefined || !publishPerplexity) return
+  const reason =
+    'tells something of private text that epsilon does not count; leave it out in a federation with differential privacy'
+  throw new NodeError({ code: 'OPTION_INVALID', option: '--publish-perplexity', value: 'true', reason })
 }
 
 /**

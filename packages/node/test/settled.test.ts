@@ -9,7 +9,15 @@ import { newManifest, undescribed } from '../src/new-manifest.ts'
 import { type Setting, settledElsewhere, type Told } from '../src/settled.ts'
 import { openStateDirectory } from '../src/state/state-directory.ts'
 
-const ASKED = { baseDtype: 'auto', experts: 2, batch: 2, context: 16, engine: 'cpu', threads: 1 } as const
+const ASKED = {
+  baseDtype: 'auto',
+  experts: 2,
+  batch: 2,
+  context: 16,
+  engine: 'cpu',
+  threads: 1,
+  publishPerplexity: false,
+} as const
 
 let folder: string
 beforeAll(async () => {
