@@ -95,5 +95,9 @@ it('what would keep a peer from training is thrown, after what is settled', asyn
   expect(await settled({ manifest: file, federation: 'abcd' })).toMatchObject({
     code: 'FEDERATION_UNEXPECTED',
   })
+  const secret = join(folder, 'secret.json')
+  const privacy = { clip: 1, noise: 1 }
+  await writeFile(secret, encodeManifest({ ...(await newManifest(DEFAULT_BASE, undescribed())), privacy }))
+  expect(await settled({ manifest: secret, publishPerplexity: true })).toMatchObject({ code: 'OPTION_INVALID' })
   expect(await settled({ base: join(folder, 'nowhere') })).toMatchObject({ code: 'BASE_UNREADABLE' })
 })
