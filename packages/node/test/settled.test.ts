@@ -98,6 +98,8 @@ it('what would keep a peer from training is thrown, after what is settled', asyn
   const secret = join(folder, 'secret.json')
   const privacy = { clip: 1, noise: 1 }
   await writeFile(secret, encodeManifest({ ...(await newManifest(DEFAULT_BASE, undescribed())), privacy }))
-  expect(await settled({ manifest: secret, publishPerplexity: true })).toMatchObject({ code: 'OPTION_INVALID' })
+  expect(await settled({ manifest: secret, publishPerplexity: true })).toMatchObject({
+    code: 'OPTION_INVALID',
+  })
   expect(await settled({ base: join(folder, 'nowhere') })).toMatchObject({ code: 'BASE_UNREADABLE' })
 })
