@@ -42,7 +42,8 @@ export type NodeErrorDetail =
   | {
       readonly code: 'OPTION_INVALID'
       readonly option: string
-      readonly value: string
+      /** Absent: nothing was given. */
+      readonly value?: string
       readonly reason: string
     }
   | {
@@ -95,7 +96,7 @@ function render(d: NodeErrorDetail): string {
     case 'ADDRESS_UNUSABLE':
       return `the ${d.what} address ${d.address} cannot be listened on (${d.reason}); choose an address of this machine, and a port that you may use`
     case 'OPTION_INVALID':
-      return `${d.option} "${d.value}" ${d.reason}`
+      return `${d.option} ${d.value === undefined ? '' : `"${d.value}" `}${d.reason}`
     case 'PEER_DIED':
       return `peer ${d.peer} ended with exit code ${d.exitCode ?? 'none'}: ${d.lastLine}`
     case 'WORKER_DIED':
