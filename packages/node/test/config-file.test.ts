@@ -113,7 +113,7 @@ it('what a command cannot do without may stand in a file, too', async () => {
   await writeFile(file, 'data-set: nowhere-at-all')
   const swarm = (...args: readonly string[]) =>
     createProgram().parseAsync(['swarm', ...args], { from: 'user' })
-  await expect(swarm()).rejects.toThrow('--data-set "" is needed')
+  await expect(swarm()).rejects.toThrow('--data-set is needed')
   await expect(swarm('--config', file)).rejects.toThrow('--data-set "nowhere-at-all" cannot be read')
 })
 
