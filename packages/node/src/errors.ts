@@ -96,7 +96,7 @@ function render(d: NodeErrorDetail): string {
     case 'ADDRESS_UNUSABLE':
       return `the ${d.what} address ${d.address} cannot be listened on (${d.reason}); choose an address of this machine, and a port that you may use`
     case 'OPTION_INVALID':
-      return `${d.option} ${d.value === undefined ? '' : `"${d.value}" `}${d.reason}`
+      return d.value === undefined ? `${d.option} ${d.reason}` : `${d.option} "${d.value}" ${d.reason}`
     case 'PEER_DIED':
       return `peer ${d.peer} ended with exit code ${d.exitCode ?? 'none'}: ${d.lastLine}`
     case 'WORKER_DIED':
