@@ -42,10 +42,10 @@ export type NodeErrorDetail =
   | {
       readonly code: 'OPTION_INVALID'
       readonly option: string
-      /** Absent: nothing was given. */
-      readonly value?: string
+      readonly value: string
       readonly reason: string
     }
+  | { readonly code: 'OPTION_MISSING'; readonly option: string }
   | {
       readonly code: 'PEER_DIED'
       readonly peer: string
@@ -96,7 +96,9 @@ function render(d: NodeErrorDetail): string {
     case 'ADDRESS_UNUSABLE':
       return `the ${d.what} address ${d.address} cannot be listened on (${d.reason}); choose an address of this machine, and a port that you may use`
     case 'OPTION_INVALID':
-      return d.value === undefined ? `${d.option} ${d.reason}` : `${d.option} "${d.value}" ${d.reason}`
+      return `${d.option} "${d.value}" ${d.reason}`
+    case 'OPTION_MISSING':
+      return `${d.option} is needed; --help has an example`
     case 'PEER_DIED':
       return `peer ${d.peer} ended with exit code ${d.exitCode ?? 'none'}: ${d.lastLine}`
     case 'WORKER_DIED':
@@ -154,6 +156,7 @@ export const EXIT = {
 
 const EXIT_OF: Readonly<Record<string, number>> = {
   OPTION_INVALID: EXIT.usage,
+  OPTION_MISSING: EXIT.usage,
   ADDRESS_MALFORMED: EXIT.usage,
   CONFIG_FILE_INVALID: EXIT.usage,
   DATA_MISSING: EXIT.data,

@@ -20,11 +20,11 @@ export function option(flags: string, description: string): Option {
 /**
  * For what has no default. Commander could only know what is missing before a file is read.
  * @param flag - `--out`
- * @throws NodeError `OPTION_INVALID`
+ * @throws NodeError `OPTION_MISSING`
  */
 export function needed<T>(flag: string, value: T | undefined): T {
   if (value !== undefined) return value
-  throw new NodeError({ code: 'OPTION_INVALID', option: flag, reason: 'is needed; --help has an example' })
+  throw new NodeError({ code: 'OPTION_MISSING', option: flag })
 }
 
 export function wholeNumber(minimum: number) {

@@ -23,53 +23,56 @@ export namespace SignedAnnouncement {
 
   export const codec = (): Codec<SignedAnnouncement> => {
     if (_codec == null) {
-      _codec = message<SignedAnnouncement>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<SignedAnnouncement>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.body != null && obj.body.byteLength > 0)) {
-          w.uint32(10)
-          w.bytes(obj.body)
-        }
+          if (obj.body != null && obj.body.byteLength > 0) {
+            w.uint32(10)
+            w.bytes(obj.body)
+          }
 
-        if ((obj.signature != null && obj.signature.byteLength > 0)) {
-          w.uint32(18)
-          w.bytes(obj.signature)
-        }
+          if (obj.signature != null && obj.signature.byteLength > 0) {
+            w.uint32(18)
+            w.bytes(obj.signature)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          body: uint8ArrayAlloc(0),
-          signature: uint8ArrayAlloc(0)
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            body: uint8ArrayAlloc(0),
+            signature: uint8ArrayAlloc(0),
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.body = reader.bytes()
-              break
-            }
-            case 2: {
-              obj.signature = reader.bytes()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.body = reader.bytes()
+                break
+              }
+              case 2: {
+                obj.signature = reader.bytes()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -79,7 +82,10 @@ export namespace SignedAnnouncement {
     return encodeMessage(obj, SignedAnnouncement.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<SignedAnnouncement>): SignedAnnouncement => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<SignedAnnouncement>,
+  ): SignedAnnouncement => {
     return decodeMessage(buf, SignedAnnouncement.codec(), opts)
   }
 }
@@ -103,142 +109,145 @@ export namespace Announcement {
 
   export const codec = (): Codec<Announcement> => {
     if (_codec == null) {
-      _codec = message<Announcement>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<Announcement>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.version != null && obj.version !== 0)) {
-          w.uint32(8)
-          w.uint32(obj.version)
-        }
+          if (obj.version != null && obj.version !== 0) {
+            w.uint32(8)
+            w.uint32(obj.version)
+          }
 
-        if ((obj.federation != null && obj.federation.byteLength > 0)) {
-          w.uint32(18)
-          w.bytes(obj.federation)
-        }
+          if (obj.federation != null && obj.federation.byteLength > 0) {
+            w.uint32(18)
+            w.bytes(obj.federation)
+          }
 
-        if ((obj.author != null && obj.author !== '')) {
-          w.uint32(26)
-          w.string(obj.author)
-        }
+          if (obj.author != null && obj.author !== '') {
+            w.uint32(26)
+            w.string(obj.author)
+          }
 
-        if ((obj.epoch != null && obj.epoch !== 0)) {
-          w.uint32(32)
-          w.uint64Number(obj.epoch)
-        }
+          if (obj.epoch != null && obj.epoch !== 0) {
+            w.uint32(32)
+            w.uint64Number(obj.epoch)
+          }
 
-        if ((obj.sequence != null && obj.sequence !== 0)) {
-          w.uint32(40)
-          w.uint64Number(obj.sequence)
-        }
+          if (obj.sequence != null && obj.sequence !== 0) {
+            w.uint32(40)
+            w.uint64Number(obj.sequence)
+          }
 
-        if ((obj.round != null && obj.round !== 0)) {
-          w.uint32(48)
-          w.uint32(obj.round)
-        }
+          if (obj.round != null && obj.round !== 0) {
+            w.uint32(48)
+            w.uint32(obj.round)
+          }
 
-        if ((obj.length != null && obj.length !== 0)) {
-          w.uint32(56)
-          w.uint32(obj.length)
-        }
+          if (obj.length != null && obj.length !== 0) {
+            w.uint32(56)
+            w.uint32(obj.length)
+          }
 
-        if ((obj.payloadHash != null && obj.payloadHash.byteLength > 0)) {
-          w.uint32(66)
-          w.bytes(obj.payloadHash)
-        }
+          if (obj.payloadHash != null && obj.payloadHash.byteLength > 0) {
+            w.uint32(66)
+            w.bytes(obj.payloadHash)
+          }
 
-        if ((obj.copyHash != null && obj.copyHash.byteLength > 0)) {
-          w.uint32(74)
-          w.bytes(obj.copyHash)
-        }
+          if (obj.copyHash != null && obj.copyHash.byteLength > 0) {
+            w.uint32(74)
+            w.bytes(obj.copyHash)
+          }
 
-        if ((obj.degree != null && obj.degree !== 0)) {
-          w.uint32(80)
-          w.uint32(obj.degree)
-        }
+          if (obj.degree != null && obj.degree !== 0) {
+            w.uint32(80)
+            w.uint32(obj.degree)
+          }
 
-        if (obj.perplexity != null) {
-          w.uint32(93)
-          w.float(obj.perplexity)
-        }
+          if (obj.perplexity != null) {
+            w.uint32(93)
+            w.float(obj.perplexity)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          version: 0,
-          federation: uint8ArrayAlloc(0),
-          author: '',
-          epoch: 0,
-          sequence: 0,
-          round: 0,
-          length: 0,
-          payloadHash: uint8ArrayAlloc(0),
-          copyHash: uint8ArrayAlloc(0),
-          degree: 0
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            version: 0,
+            federation: uint8ArrayAlloc(0),
+            author: '',
+            epoch: 0,
+            sequence: 0,
+            round: 0,
+            length: 0,
+            payloadHash: uint8ArrayAlloc(0),
+            copyHash: uint8ArrayAlloc(0),
+            degree: 0,
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.version = reader.uint32()
-              break
-            }
-            case 2: {
-              obj.federation = reader.bytes()
-              break
-            }
-            case 3: {
-              obj.author = reader.string()
-              break
-            }
-            case 4: {
-              obj.epoch = reader.uint64Number()
-              break
-            }
-            case 5: {
-              obj.sequence = reader.uint64Number()
-              break
-            }
-            case 6: {
-              obj.round = reader.uint32()
-              break
-            }
-            case 7: {
-              obj.length = reader.uint32()
-              break
-            }
-            case 8: {
-              obj.payloadHash = reader.bytes()
-              break
-            }
-            case 9: {
-              obj.copyHash = reader.bytes()
-              break
-            }
-            case 10: {
-              obj.degree = reader.uint32()
-              break
-            }
-            case 11: {
-              obj.perplexity = reader.float()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.version = reader.uint32()
+                break
+              }
+              case 2: {
+                obj.federation = reader.bytes()
+                break
+              }
+              case 3: {
+                obj.author = reader.string()
+                break
+              }
+              case 4: {
+                obj.epoch = reader.uint64Number()
+                break
+              }
+              case 5: {
+                obj.sequence = reader.uint64Number()
+                break
+              }
+              case 6: {
+                obj.round = reader.uint32()
+                break
+              }
+              case 7: {
+                obj.length = reader.uint32()
+                break
+              }
+              case 8: {
+                obj.payloadHash = reader.bytes()
+                break
+              }
+              case 9: {
+                obj.copyHash = reader.bytes()
+                break
+              }
+              case 10: {
+                obj.degree = reader.uint32()
+                break
+              }
+              case 11: {
+                obj.perplexity = reader.float()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -248,7 +257,10 @@ export namespace Announcement {
     return encodeMessage(obj, Announcement.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Announcement>): Announcement => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<Announcement>,
+  ): Announcement => {
     return decodeMessage(buf, Announcement.codec(), opts)
   }
 }
@@ -265,78 +277,81 @@ export namespace Hello {
 
   export const codec = (): Codec<Hello> => {
     if (_codec == null) {
-      _codec = message<Hello>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
-
-        if ((obj.version != null && obj.version !== 0)) {
-          w.uint32(8)
-          w.uint32(obj.version)
-        }
-
-        if ((obj.manifest != null && obj.manifest.byteLength > 0)) {
-          w.uint32(18)
-          w.bytes(obj.manifest)
-        }
-
-        if (obj.addresses != null) {
-          for (const value of obj.addresses) {
-            w.uint32(26)
-            w.string(value)
+      _codec = message<Hello>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
           }
-        }
 
-        if (obj.time != null) {
-          w.uint32(32)
-          w.uint64Number(obj.time)
-        }
+          if (obj.version != null && obj.version !== 0) {
+            w.uint32(8)
+            w.uint32(obj.version)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          version: 0,
-          manifest: uint8ArrayAlloc(0),
-          addresses: []
-        }
+          if (obj.manifest != null && obj.manifest.byteLength > 0) {
+            w.uint32(18)
+            w.bytes(obj.manifest)
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
-
-        while (reader.pos < end) {
-          const tag = reader.uint32()
-
-          switch (tag >>> 3) {
-            case 1: {
-              obj.version = reader.uint32()
-              break
+          if (obj.addresses != null) {
+            for (const value of obj.addresses) {
+              w.uint32(26)
+              w.string(value)
             }
-            case 2: {
-              obj.manifest = reader.bytes()
-              break
-            }
-            case 3: {
-              if (opts.limits?.addresses != null && obj.addresses.length === opts.limits.addresses) {
-                throw new MaxLengthError('Decode error - map field "addresses" had too many elements')
+          }
+
+          if (obj.time != null) {
+            w.uint32(32)
+            w.uint64Number(obj.time)
+          }
+
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            version: 0,
+            manifest: uint8ArrayAlloc(0),
+            addresses: [],
+          }
+
+          const end = length == null ? reader.len : reader.pos + length
+
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                obj.version = reader.uint32()
+                break
               }
+              case 2: {
+                obj.manifest = reader.bytes()
+                break
+              }
+              case 3: {
+                if (opts.limits?.addresses != null && obj.addresses.length === opts.limits.addresses) {
+                  throw new MaxLengthError('Decode error - map field "addresses" had too many elements')
+                }
 
-              obj.addresses.push(reader.string())
-              break
-            }
-            case 4: {
-              obj.time = reader.uint64Number()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+                obj.addresses.push(reader.string())
+                break
+              }
+              case 4: {
+                obj.time = reader.uint64Number()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -356,7 +371,7 @@ export enum Status {
   NOT_FOUND = 'NOT_FOUND',
   BUSY = 'BUSY',
   WRONG_FEDERATION = 'WRONG_FEDERATION',
-  BAD_REQUEST = 'BAD_REQUEST'
+  BAD_REQUEST = 'BAD_REQUEST',
 }
 
 enum __StatusValues {
@@ -364,7 +379,7 @@ enum __StatusValues {
   NOT_FOUND = 1,
   BUSY = 2,
   WRONG_FEDERATION = 3,
-  BAD_REQUEST = 4
+  BAD_REQUEST = 4,
 }
 
 export namespace Status {
@@ -384,63 +399,66 @@ export namespace PayloadRequest {
 
   export const codec = (): Codec<PayloadRequest> => {
     if (_codec == null) {
-      _codec = message<PayloadRequest>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<PayloadRequest>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.hash != null && obj.hash.byteLength > 0)) {
-          w.uint32(10)
-          w.bytes(obj.hash)
-        }
+          if (obj.hash != null && obj.hash.byteLength > 0) {
+            w.uint32(10)
+            w.bytes(obj.hash)
+          }
 
-        if ((obj.offset != null && obj.offset !== 0)) {
-          w.uint32(16)
-          w.uint32(obj.offset)
-        }
+          if (obj.offset != null && obj.offset !== 0) {
+            w.uint32(16)
+            w.uint32(obj.offset)
+          }
 
-        if ((obj.length != null && obj.length !== 0)) {
-          w.uint32(24)
-          w.uint32(obj.length)
-        }
+          if (obj.length != null && obj.length !== 0) {
+            w.uint32(24)
+            w.uint32(obj.length)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          hash: uint8ArrayAlloc(0),
-          offset: 0,
-          length: 0
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            hash: uint8ArrayAlloc(0),
+            offset: 0,
+            length: 0,
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.hash = reader.bytes()
-              break
-            }
-            case 2: {
-              obj.offset = reader.uint32()
-              break
-            }
-            case 3: {
-              obj.length = reader.uint32()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.hash = reader.bytes()
+                break
+              }
+              case 2: {
+                obj.offset = reader.uint32()
+                break
+              }
+              case 3: {
+                obj.length = reader.uint32()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -450,7 +468,10 @@ export namespace PayloadRequest {
     return encodeMessage(obj, PayloadRequest.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<PayloadRequest>): PayloadRequest => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<PayloadRequest>,
+  ): PayloadRequest => {
     return decodeMessage(buf, PayloadRequest.codec(), opts)
   }
 }
@@ -466,63 +487,66 @@ export namespace PayloadAnswer {
 
   export const codec = (): Codec<PayloadAnswer> => {
     if (_codec == null) {
-      _codec = message<PayloadAnswer>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<PayloadAnswer>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if (obj.status != null && __StatusValues[obj.status] !== 0) {
-          w.uint32(8)
-          Status.codec().encode(obj.status, w)
-        }
+          if (obj.status != null && __StatusValues[obj.status] !== 0) {
+            w.uint32(8)
+            Status.codec().encode(obj.status, w)
+          }
 
-        if ((obj.length != null && obj.length !== 0)) {
-          w.uint32(16)
-          w.uint32(obj.length)
-        }
+          if (obj.length != null && obj.length !== 0) {
+            w.uint32(16)
+            w.uint32(obj.length)
+          }
 
-        if ((obj.proof != null && obj.proof.byteLength > 0)) {
-          w.uint32(26)
-          w.bytes(obj.proof)
-        }
+          if (obj.proof != null && obj.proof.byteLength > 0) {
+            w.uint32(26)
+            w.bytes(obj.proof)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          status: Status.OK,
-          length: 0,
-          proof: uint8ArrayAlloc(0)
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            status: Status.OK,
+            length: 0,
+            proof: uint8ArrayAlloc(0),
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.status = Status.codec().decode(reader)
-              break
-            }
-            case 2: {
-              obj.length = reader.uint32()
-              break
-            }
-            case 3: {
-              obj.proof = reader.bytes()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.status = Status.codec().decode(reader)
+                break
+              }
+              case 2: {
+                obj.length = reader.uint32()
+                break
+              }
+              case 3: {
+                obj.proof = reader.bytes()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -532,7 +556,10 @@ export namespace PayloadAnswer {
     return encodeMessage(obj, PayloadAnswer.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<PayloadAnswer>): PayloadAnswer => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<PayloadAnswer>,
+  ): PayloadAnswer => {
     return decodeMessage(buf, PayloadAnswer.codec(), opts)
   }
 }
@@ -546,43 +573,46 @@ export namespace CopyRequest {
 
   export const codec = (): Codec<CopyRequest> => {
     if (_codec == null) {
-      _codec = message<CopyRequest>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<CopyRequest>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.author != null && obj.author !== '')) {
-          w.uint32(10)
-          w.string(obj.author)
-        }
+          if (obj.author != null && obj.author !== '') {
+            w.uint32(10)
+            w.string(obj.author)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          author: ''
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            author: '',
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.author = reader.string()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.author = reader.string()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -592,7 +622,10 @@ export namespace CopyRequest {
     return encodeMessage(obj, CopyRequest.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<CopyRequest>): CopyRequest => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<CopyRequest>,
+  ): CopyRequest => {
     return decodeMessage(buf, CopyRequest.codec(), opts)
   }
 }
@@ -608,71 +641,79 @@ export namespace CopyAnswer {
 
   export const codec = (): Codec<CopyAnswer> => {
     if (_codec == null) {
-      _codec = message<CopyAnswer>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
-
-        if (obj.status != null && __StatusValues[obj.status] !== 0) {
-          w.uint32(8)
-          Status.codec().encode(obj.status, w)
-        }
-
-        if ((obj.length != null && obj.length !== 0)) {
-          w.uint32(16)
-          w.uint32(obj.length)
-        }
-
-        if (obj.announcements != null) {
-          for (const value of obj.announcements) {
-            w.uint32(26)
-            SignedAnnouncement.codec().encode(value, w)
+      _codec = message<CopyAnswer>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
           }
-        }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          status: Status.OK,
-          length: 0,
-          announcements: []
-        }
+          if (obj.status != null && __StatusValues[obj.status] !== 0) {
+            w.uint32(8)
+            Status.codec().encode(obj.status, w)
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          if (obj.length != null && obj.length !== 0) {
+            w.uint32(16)
+            w.uint32(obj.length)
+          }
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
-
-          switch (tag >>> 3) {
-            case 1: {
-              obj.status = Status.codec().decode(reader)
-              break
+          if (obj.announcements != null) {
+            for (const value of obj.announcements) {
+              w.uint32(26)
+              SignedAnnouncement.codec().encode(value, w)
             }
-            case 2: {
-              obj.length = reader.uint32()
-              break
-            }
-            case 3: {
-              if (opts.limits?.announcements != null && obj.announcements.length === opts.limits.announcements) {
-                throw new MaxLengthError('Decode error - map field "announcements" had too many elements')
+          }
+
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            status: Status.OK,
+            length: 0,
+            announcements: [],
+          }
+
+          const end = length == null ? reader.len : reader.pos + length
+
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                obj.status = Status.codec().decode(reader)
+                break
               }
+              case 2: {
+                obj.length = reader.uint32()
+                break
+              }
+              case 3: {
+                if (
+                  opts.limits?.announcements != null &&
+                  obj.announcements.length === opts.limits.announcements
+                ) {
+                  throw new MaxLengthError('Decode error - map field "announcements" had too many elements')
+                }
 
-              obj.announcements.push(SignedAnnouncement.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.announcements$
-              }))
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+                obj.announcements.push(
+                  SignedAnnouncement.codec().decode(reader, reader.uint32(), {
+                    limits: opts.limits?.announcements$,
+                  }),
+                )
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -698,63 +739,66 @@ export namespace PeersRequest {
 
   export const codec = (): Codec<PeersRequest> => {
     if (_codec == null) {
-      _codec = message<PeersRequest>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<PeersRequest>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.count != null && obj.count !== 0)) {
-          w.uint32(8)
-          w.uint32(obj.count)
-        }
+          if (obj.count != null && obj.count !== 0) {
+            w.uint32(8)
+            w.uint32(obj.count)
+          }
 
-        if ((obj.near != null && obj.near !== '')) {
-          w.uint32(18)
-          w.string(obj.near)
-        }
+          if (obj.near != null && obj.near !== '') {
+            w.uint32(18)
+            w.string(obj.near)
+          }
 
-        if ((obj.outside != null && obj.outside !== false)) {
-          w.uint32(24)
-          w.bool(obj.outside)
-        }
+          if (obj.outside != null && obj.outside !== false) {
+            w.uint32(24)
+            w.bool(obj.outside)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          count: 0,
-          near: '',
-          outside: false
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            count: 0,
+            near: '',
+            outside: false,
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.count = reader.uint32()
-              break
-            }
-            case 2: {
-              obj.near = reader.string()
-              break
-            }
-            case 3: {
-              obj.outside = reader.bool()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.count = reader.uint32()
+                break
+              }
+              case 2: {
+                obj.near = reader.string()
+                break
+              }
+              case 3: {
+                obj.outside = reader.bool()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -764,7 +808,10 @@ export namespace PeersRequest {
     return encodeMessage(obj, PeersRequest.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<PeersRequest>): PeersRequest => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<PeersRequest>,
+  ): PeersRequest => {
     return decodeMessage(buf, PeersRequest.codec(), opts)
   }
 }
@@ -778,51 +825,56 @@ export namespace PeersAnswer {
 
   export const codec = (): Codec<PeersAnswer> => {
     if (_codec == null) {
-      _codec = message<PeersAnswer>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
-
-        if (obj.peers != null) {
-          for (const value of obj.peers) {
-            w.uint32(10)
-            PeerAddresses.codec().encode(value, w)
+      _codec = message<PeersAnswer>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
           }
-        }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          peers: []
-        }
+          if (obj.peers != null) {
+            for (const value of obj.peers) {
+              w.uint32(10)
+              PeerAddresses.codec().encode(value, w)
+            }
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            peers: [],
+          }
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          const end = length == null ? reader.len : reader.pos + length
 
-          switch (tag >>> 3) {
-            case 1: {
-              if (opts.limits?.peers != null && obj.peers.length === opts.limits.peers) {
-                throw new MaxLengthError('Decode error - map field "peers" had too many elements')
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                if (opts.limits?.peers != null && obj.peers.length === opts.limits.peers) {
+                  throw new MaxLengthError('Decode error - map field "peers" had too many elements')
+                }
+
+                obj.peers.push(
+                  PeerAddresses.codec().decode(reader, reader.uint32(), {
+                    limits: opts.limits?.peers$,
+                  }),
+                )
+                break
               }
-
-              obj.peers.push(PeerAddresses.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.peers$
-              }))
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -832,7 +884,10 @@ export namespace PeersAnswer {
     return encodeMessage(obj, PeersAnswer.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<PeersAnswer>): PeersAnswer => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<PeersAnswer>,
+  ): PeersAnswer => {
     return decodeMessage(buf, PeersAnswer.codec(), opts)
   }
 }
@@ -848,69 +903,72 @@ export namespace PeerAddresses {
 
   export const codec = (): Codec<PeerAddresses> => {
     if (_codec == null) {
-      _codec = message<PeerAddresses>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
-
-        if ((obj.peer != null && obj.peer !== '')) {
-          w.uint32(10)
-          w.string(obj.peer)
-        }
-
-        if (obj.addresses != null) {
-          for (const value of obj.addresses) {
-            w.uint32(18)
-            w.string(value)
+      _codec = message<PeerAddresses>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
           }
-        }
 
-        if ((obj.ageSeconds != null && obj.ageSeconds !== 0)) {
-          w.uint32(24)
-          w.uint32(obj.ageSeconds)
-        }
+          if (obj.peer != null && obj.peer !== '') {
+            w.uint32(10)
+            w.string(obj.peer)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          peer: '',
-          addresses: [],
-          ageSeconds: 0
-        }
-
-        const end = length == null ? reader.len : reader.pos + length
-
-        while (reader.pos < end) {
-          const tag = reader.uint32()
-
-          switch (tag >>> 3) {
-            case 1: {
-              obj.peer = reader.string()
-              break
+          if (obj.addresses != null) {
+            for (const value of obj.addresses) {
+              w.uint32(18)
+              w.string(value)
             }
-            case 2: {
-              if (opts.limits?.addresses != null && obj.addresses.length === opts.limits.addresses) {
-                throw new MaxLengthError('Decode error - map field "addresses" had too many elements')
+          }
+
+          if (obj.ageSeconds != null && obj.ageSeconds !== 0) {
+            w.uint32(24)
+            w.uint32(obj.ageSeconds)
+          }
+
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            peer: '',
+            addresses: [],
+            ageSeconds: 0,
+          }
+
+          const end = length == null ? reader.len : reader.pos + length
+
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                obj.peer = reader.string()
+                break
               }
+              case 2: {
+                if (opts.limits?.addresses != null && obj.addresses.length === opts.limits.addresses) {
+                  throw new MaxLengthError('Decode error - map field "addresses" had too many elements')
+                }
 
-              obj.addresses.push(reader.string())
-              break
-            }
-            case 3: {
-              obj.ageSeconds = reader.uint32()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+                obj.addresses.push(reader.string())
+                break
+              }
+              case 3: {
+                obj.ageSeconds = reader.uint32()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -920,7 +978,10 @@ export namespace PeerAddresses {
     return encodeMessage(obj, PeerAddresses.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<PeerAddresses>): PeerAddresses => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<PeerAddresses>,
+  ): PeerAddresses => {
     return decodeMessage(buf, PeerAddresses.codec(), opts)
   }
 }
@@ -937,73 +998,76 @@ export namespace AverageHeader {
 
   export const codec = (): Codec<AverageHeader> => {
     if (_codec == null) {
-      _codec = message<AverageHeader>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<AverageHeader>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if (obj.status != null && __StatusValues[obj.status] !== 0) {
-          w.uint32(8)
-          Status.codec().encode(obj.status, w)
-        }
+          if (obj.status != null && __StatusValues[obj.status] !== 0) {
+            w.uint32(8)
+            Status.codec().encode(obj.status, w)
+          }
 
-        if ((obj.length != null && obj.length !== 0)) {
-          w.uint32(16)
-          w.uint32(obj.length)
-        }
+          if (obj.length != null && obj.length !== 0) {
+            w.uint32(16)
+            w.uint32(obj.length)
+          }
 
-        if ((obj.hash != null && obj.hash.byteLength > 0)) {
-          w.uint32(26)
-          w.bytes(obj.hash)
-        }
+          if (obj.hash != null && obj.hash.byteLength > 0) {
+            w.uint32(26)
+            w.bytes(obj.hash)
+          }
 
-        if ((obj.noise != null && obj.noise !== 0)) {
-          w.uint32(33)
-          w.double(obj.noise)
-        }
+          if (obj.noise != null && obj.noise !== 0) {
+            w.uint32(33)
+            w.double(obj.noise)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          status: Status.OK,
-          length: 0,
-          hash: uint8ArrayAlloc(0),
-          noise: 0
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            status: Status.OK,
+            length: 0,
+            hash: uint8ArrayAlloc(0),
+            noise: 0,
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.status = Status.codec().decode(reader)
-              break
-            }
-            case 2: {
-              obj.length = reader.uint32()
-              break
-            }
-            case 3: {
-              obj.hash = reader.bytes()
-              break
-            }
-            case 4: {
-              obj.noise = reader.double()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.status = Status.codec().decode(reader)
+                break
+              }
+              case 2: {
+                obj.length = reader.uint32()
+                break
+              }
+              case 3: {
+                obj.hash = reader.bytes()
+                break
+              }
+              case 4: {
+                obj.noise = reader.double()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -1013,7 +1077,10 @@ export namespace AverageHeader {
     return encodeMessage(obj, AverageHeader.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<AverageHeader>): AverageHeader => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<AverageHeader>,
+  ): AverageHeader => {
     return decodeMessage(buf, AverageHeader.codec(), opts)
   }
 }
@@ -1027,43 +1094,46 @@ export namespace AverageDone {
 
   export const codec = (): Codec<AverageDone> => {
     if (_codec == null) {
-      _codec = message<AverageDone>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<AverageDone>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.hash != null && obj.hash.byteLength > 0)) {
-          w.uint32(10)
-          w.bytes(obj.hash)
-        }
+          if (obj.hash != null && obj.hash.byteLength > 0) {
+            w.uint32(10)
+            w.bytes(obj.hash)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          hash: uint8ArrayAlloc(0)
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            hash: uint8ArrayAlloc(0),
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.hash = reader.bytes()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.hash = reader.bytes()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -1073,7 +1143,10 @@ export namespace AverageDone {
     return encodeMessage(obj, AverageDone.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<AverageDone>): AverageDone => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<AverageDone>,
+  ): AverageDone => {
     return decodeMessage(buf, AverageDone.codec(), opts)
   }
 }
@@ -1092,93 +1165,96 @@ export namespace StoredState {
 
   export const codec = (): Codec<StoredState> => {
     if (_codec == null) {
-      _codec = message<StoredState>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<StoredState>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.epoch != null && obj.epoch !== 0)) {
-          w.uint32(8)
-          w.uint64Number(obj.epoch)
-        }
+          if (obj.epoch != null && obj.epoch !== 0) {
+            w.uint32(8)
+            w.uint64Number(obj.epoch)
+          }
 
-        if ((obj.sequence != null && obj.sequence !== 0)) {
-          w.uint32(16)
-          w.uint64Number(obj.sequence)
-        }
+          if (obj.sequence != null && obj.sequence !== 0) {
+            w.uint32(16)
+            w.uint64Number(obj.sequence)
+          }
 
-        if ((obj.round != null && obj.round !== 0)) {
-          w.uint32(24)
-          w.uint32(obj.round)
-        }
+          if (obj.round != null && obj.round !== 0) {
+            w.uint32(24)
+            w.uint32(obj.round)
+          }
 
-        if ((obj.copy != null && obj.copy.byteLength > 0)) {
-          w.uint32(34)
-          w.bytes(obj.copy)
-        }
+          if (obj.copy != null && obj.copy.byteLength > 0) {
+            w.uint32(34)
+            w.bytes(obj.copy)
+          }
 
-        if ((obj.announcement != null && obj.announcement.byteLength > 0)) {
-          w.uint32(42)
-          w.bytes(obj.announcement)
-        }
+          if (obj.announcement != null && obj.announcement.byteLength > 0) {
+            w.uint32(42)
+            w.bytes(obj.announcement)
+          }
 
-        if ((obj.payload != null && obj.payload.byteLength > 0)) {
-          w.uint32(50)
-          w.bytes(obj.payload)
-        }
+          if (obj.payload != null && obj.payload.byteLength > 0) {
+            w.uint32(50)
+            w.bytes(obj.payload)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          epoch: 0,
-          sequence: 0,
-          round: 0,
-          copy: uint8ArrayAlloc(0),
-          announcement: uint8ArrayAlloc(0),
-          payload: uint8ArrayAlloc(0)
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            epoch: 0,
+            sequence: 0,
+            round: 0,
+            copy: uint8ArrayAlloc(0),
+            announcement: uint8ArrayAlloc(0),
+            payload: uint8ArrayAlloc(0),
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.epoch = reader.uint64Number()
-              break
-            }
-            case 2: {
-              obj.sequence = reader.uint64Number()
-              break
-            }
-            case 3: {
-              obj.round = reader.uint32()
-              break
-            }
-            case 4: {
-              obj.copy = reader.bytes()
-              break
-            }
-            case 5: {
-              obj.announcement = reader.bytes()
-              break
-            }
-            case 6: {
-              obj.payload = reader.bytes()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.epoch = reader.uint64Number()
+                break
+              }
+              case 2: {
+                obj.sequence = reader.uint64Number()
+                break
+              }
+              case 3: {
+                obj.round = reader.uint32()
+                break
+              }
+              case 4: {
+                obj.copy = reader.bytes()
+                break
+              }
+              case 5: {
+                obj.announcement = reader.bytes()
+                break
+              }
+              case 6: {
+                obj.payload = reader.bytes()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -1188,7 +1264,10 @@ export namespace StoredState {
     return encodeMessage(obj, StoredState.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<StoredState>): StoredState => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<StoredState>,
+  ): StoredState => {
     return decodeMessage(buf, StoredState.codec(), opts)
   }
 }

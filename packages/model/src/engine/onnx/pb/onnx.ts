@@ -25,82 +25,87 @@ export namespace ModelProto {
 
   export const codec = (): Codec<ModelProto> => {
     if (_codec == null) {
-      _codec = message<ModelProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
-
-        if ((obj.irVersion != null && obj.irVersion !== 0)) {
-          w.uint32(8)
-          w.int64Number(obj.irVersion)
-        }
-
-        if ((obj.producerName != null && obj.producerName !== '')) {
-          w.uint32(18)
-          w.string(obj.producerName)
-        }
-
-        if (obj.graph != null) {
-          w.uint32(58)
-          GraphProto.codec().encode(obj.graph, w)
-        }
-
-        if (obj.opsetImport != null) {
-          for (const value of obj.opsetImport) {
-            w.uint32(66)
-            OperatorSetIdProto.codec().encode(value, w)
+      _codec = message<ModelProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
           }
-        }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          irVersion: 0,
-          producerName: '',
-          opsetImport: []
-        }
+          if (obj.irVersion != null && obj.irVersion !== 0) {
+            w.uint32(8)
+            w.int64Number(obj.irVersion)
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          if (obj.producerName != null && obj.producerName !== '') {
+            w.uint32(18)
+            w.string(obj.producerName)
+          }
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          if (obj.graph != null) {
+            w.uint32(58)
+            GraphProto.codec().encode(obj.graph, w)
+          }
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.irVersion = reader.int64Number()
-              break
+          if (obj.opsetImport != null) {
+            for (const value of obj.opsetImport) {
+              w.uint32(66)
+              OperatorSetIdProto.codec().encode(value, w)
             }
-            case 2: {
-              obj.producerName = reader.string()
-              break
-            }
-            case 7: {
-              obj.graph = GraphProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.graph
-              })
-              break
-            }
-            case 8: {
-              if (opts.limits?.opsetImport != null && obj.opsetImport.length === opts.limits.opsetImport) {
-                throw new MaxLengthError('Decode error - map field "opsetImport" had too many elements')
+          }
+
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            irVersion: 0,
+            producerName: '',
+            opsetImport: [],
+          }
+
+          const end = length == null ? reader.len : reader.pos + length
+
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                obj.irVersion = reader.int64Number()
+                break
               }
+              case 2: {
+                obj.producerName = reader.string()
+                break
+              }
+              case 7: {
+                obj.graph = GraphProto.codec().decode(reader, reader.uint32(), {
+                  limits: opts.limits?.graph,
+                })
+                break
+              }
+              case 8: {
+                if (opts.limits?.opsetImport != null && obj.opsetImport.length === opts.limits.opsetImport) {
+                  throw new MaxLengthError('Decode error - map field "opsetImport" had too many elements')
+                }
 
-              obj.opsetImport.push(OperatorSetIdProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.opsetImport$
-              }))
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+                obj.opsetImport.push(
+                  OperatorSetIdProto.codec().decode(reader, reader.uint32(), {
+                    limits: opts.limits?.opsetImport$,
+                  }),
+                )
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -125,53 +130,56 @@ export namespace OperatorSetIdProto {
 
   export const codec = (): Codec<OperatorSetIdProto> => {
     if (_codec == null) {
-      _codec = message<OperatorSetIdProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<OperatorSetIdProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.domain != null && obj.domain !== '')) {
-          w.uint32(10)
-          w.string(obj.domain)
-        }
+          if (obj.domain != null && obj.domain !== '') {
+            w.uint32(10)
+            w.string(obj.domain)
+          }
 
-        if ((obj.version != null && obj.version !== 0)) {
-          w.uint32(16)
-          w.int64Number(obj.version)
-        }
+          if (obj.version != null && obj.version !== 0) {
+            w.uint32(16)
+            w.int64Number(obj.version)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          domain: '',
-          version: 0
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            domain: '',
+            version: 0,
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.domain = reader.string()
-              break
-            }
-            case 2: {
-              obj.version = reader.int64Number()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.domain = reader.string()
+                break
+              }
+              case 2: {
+                obj.version = reader.int64Number()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -181,7 +189,10 @@ export namespace OperatorSetIdProto {
     return encodeMessage(obj, OperatorSetIdProto.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<OperatorSetIdProto>): OperatorSetIdProto => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<OperatorSetIdProto>,
+  ): OperatorSetIdProto => {
     return decodeMessage(buf, OperatorSetIdProto.codec(), opts)
   }
 }
@@ -199,115 +210,126 @@ export namespace GraphProto {
 
   export const codec = (): Codec<GraphProto> => {
     if (_codec == null) {
-      _codec = message<GraphProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
-
-        if (obj.node != null) {
-          for (const value of obj.node) {
-            w.uint32(10)
-            NodeProto.codec().encode(value, w)
+      _codec = message<GraphProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
           }
-        }
 
-        if ((obj.name != null && obj.name !== '')) {
-          w.uint32(18)
-          w.string(obj.name)
-        }
-
-        if (obj.initializer != null) {
-          for (const value of obj.initializer) {
-            w.uint32(42)
-            TensorProto.codec().encode(value, w)
+          if (obj.node != null) {
+            for (const value of obj.node) {
+              w.uint32(10)
+              NodeProto.codec().encode(value, w)
+            }
           }
-        }
 
-        if (obj.input != null) {
-          for (const value of obj.input) {
-            w.uint32(90)
-            ValueInfoProto.codec().encode(value, w)
+          if (obj.name != null && obj.name !== '') {
+            w.uint32(18)
+            w.string(obj.name)
           }
-        }
 
-        if (obj.output != null) {
-          for (const value of obj.output) {
-            w.uint32(98)
-            ValueInfoProto.codec().encode(value, w)
+          if (obj.initializer != null) {
+            for (const value of obj.initializer) {
+              w.uint32(42)
+              TensorProto.codec().encode(value, w)
+            }
           }
-        }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          node: [],
-          name: '',
-          initializer: [],
-          input: [],
-          output: []
-        }
+          if (obj.input != null) {
+            for (const value of obj.input) {
+              w.uint32(90)
+              ValueInfoProto.codec().encode(value, w)
+            }
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          if (obj.output != null) {
+            for (const value of obj.output) {
+              w.uint32(98)
+              ValueInfoProto.codec().encode(value, w)
+            }
+          }
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            node: [],
+            name: '',
+            initializer: [],
+            input: [],
+            output: [],
+          }
 
-          switch (tag >>> 3) {
-            case 1: {
-              if (opts.limits?.node != null && obj.node.length === opts.limits.node) {
-                throw new MaxLengthError('Decode error - map field "node" had too many elements')
+          const end = length == null ? reader.len : reader.pos + length
+
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                if (opts.limits?.node != null && obj.node.length === opts.limits.node) {
+                  throw new MaxLengthError('Decode error - map field "node" had too many elements')
+                }
+
+                obj.node.push(
+                  NodeProto.codec().decode(reader, reader.uint32(), {
+                    limits: opts.limits?.node$,
+                  }),
+                )
+                break
               }
-
-              obj.node.push(NodeProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.node$
-              }))
-              break
-            }
-            case 2: {
-              obj.name = reader.string()
-              break
-            }
-            case 5: {
-              if (opts.limits?.initializer != null && obj.initializer.length === opts.limits.initializer) {
-                throw new MaxLengthError('Decode error - map field "initializer" had too many elements')
+              case 2: {
+                obj.name = reader.string()
+                break
               }
+              case 5: {
+                if (opts.limits?.initializer != null && obj.initializer.length === opts.limits.initializer) {
+                  throw new MaxLengthError('Decode error - map field "initializer" had too many elements')
+                }
 
-              obj.initializer.push(TensorProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.initializer$
-              }))
-              break
-            }
-            case 11: {
-              if (opts.limits?.input != null && obj.input.length === opts.limits.input) {
-                throw new MaxLengthError('Decode error - map field "input" had too many elements')
+                obj.initializer.push(
+                  TensorProto.codec().decode(reader, reader.uint32(), {
+                    limits: opts.limits?.initializer$,
+                  }),
+                )
+                break
               }
+              case 11: {
+                if (opts.limits?.input != null && obj.input.length === opts.limits.input) {
+                  throw new MaxLengthError('Decode error - map field "input" had too many elements')
+                }
 
-              obj.input.push(ValueInfoProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.input$
-              }))
-              break
-            }
-            case 12: {
-              if (opts.limits?.output != null && obj.output.length === opts.limits.output) {
-                throw new MaxLengthError('Decode error - map field "output" had too many elements')
+                obj.input.push(
+                  ValueInfoProto.codec().decode(reader, reader.uint32(), {
+                    limits: opts.limits?.input$,
+                  }),
+                )
+                break
               }
+              case 12: {
+                if (opts.limits?.output != null && obj.output.length === opts.limits.output) {
+                  throw new MaxLengthError('Decode error - map field "output" had too many elements')
+                }
 
-              obj.output.push(ValueInfoProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.output$
-              }))
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+                obj.output.push(
+                  ValueInfoProto.codec().decode(reader, reader.uint32(), {
+                    limits: opts.limits?.output$,
+                  }),
+                )
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -336,113 +358,118 @@ export namespace NodeProto {
 
   export const codec = (): Codec<NodeProto> => {
     if (_codec == null) {
-      _codec = message<NodeProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
-
-        if (obj.input != null) {
-          for (const value of obj.input) {
-            w.uint32(10)
-            w.string(value)
+      _codec = message<NodeProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
           }
-        }
 
-        if (obj.output != null) {
-          for (const value of obj.output) {
-            w.uint32(18)
-            w.string(value)
+          if (obj.input != null) {
+            for (const value of obj.input) {
+              w.uint32(10)
+              w.string(value)
+            }
           }
-        }
 
-        if ((obj.name != null && obj.name !== '')) {
-          w.uint32(26)
-          w.string(obj.name)
-        }
-
-        if ((obj.opType != null && obj.opType !== '')) {
-          w.uint32(34)
-          w.string(obj.opType)
-        }
-
-        if (obj.attribute != null) {
-          for (const value of obj.attribute) {
-            w.uint32(42)
-            AttributeProto.codec().encode(value, w)
+          if (obj.output != null) {
+            for (const value of obj.output) {
+              w.uint32(18)
+              w.string(value)
+            }
           }
-        }
 
-        if ((obj.domain != null && obj.domain !== '')) {
-          w.uint32(58)
-          w.string(obj.domain)
-        }
+          if (obj.name != null && obj.name !== '') {
+            w.uint32(26)
+            w.string(obj.name)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          input: [],
-          output: [],
-          name: '',
-          opType: '',
-          attribute: [],
-          domain: ''
-        }
+          if (obj.opType != null && obj.opType !== '') {
+            w.uint32(34)
+            w.string(obj.opType)
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          if (obj.attribute != null) {
+            for (const value of obj.attribute) {
+              w.uint32(42)
+              AttributeProto.codec().encode(value, w)
+            }
+          }
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          if (obj.domain != null && obj.domain !== '') {
+            w.uint32(58)
+            w.string(obj.domain)
+          }
 
-          switch (tag >>> 3) {
-            case 1: {
-              if (opts.limits?.input != null && obj.input.length === opts.limits.input) {
-                throw new MaxLengthError('Decode error - map field "input" had too many elements')
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            input: [],
+            output: [],
+            name: '',
+            opType: '',
+            attribute: [],
+            domain: '',
+          }
+
+          const end = length == null ? reader.len : reader.pos + length
+
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                if (opts.limits?.input != null && obj.input.length === opts.limits.input) {
+                  throw new MaxLengthError('Decode error - map field "input" had too many elements')
+                }
+
+                obj.input.push(reader.string())
+                break
               }
+              case 2: {
+                if (opts.limits?.output != null && obj.output.length === opts.limits.output) {
+                  throw new MaxLengthError('Decode error - map field "output" had too many elements')
+                }
 
-              obj.input.push(reader.string())
-              break
-            }
-            case 2: {
-              if (opts.limits?.output != null && obj.output.length === opts.limits.output) {
-                throw new MaxLengthError('Decode error - map field "output" had too many elements')
+                obj.output.push(reader.string())
+                break
               }
-
-              obj.output.push(reader.string())
-              break
-            }
-            case 3: {
-              obj.name = reader.string()
-              break
-            }
-            case 4: {
-              obj.opType = reader.string()
-              break
-            }
-            case 5: {
-              if (opts.limits?.attribute != null && obj.attribute.length === opts.limits.attribute) {
-                throw new MaxLengthError('Decode error - map field "attribute" had too many elements')
+              case 3: {
+                obj.name = reader.string()
+                break
               }
+              case 4: {
+                obj.opType = reader.string()
+                break
+              }
+              case 5: {
+                if (opts.limits?.attribute != null && obj.attribute.length === opts.limits.attribute) {
+                  throw new MaxLengthError('Decode error - map field "attribute" had too many elements')
+                }
 
-              obj.attribute.push(AttributeProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.attribute$
-              }))
-              break
-            }
-            case 7: {
-              obj.domain = reader.string()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+                obj.attribute.push(
+                  AttributeProto.codec().decode(reader, reader.uint32(), {
+                    limits: opts.limits?.attribute$,
+                  }),
+                )
+                break
+              }
+              case 7: {
+                obj.domain = reader.string()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -471,99 +498,102 @@ export namespace AttributeProto {
 
   export const codec = (): Codec<AttributeProto> => {
     if (_codec == null) {
-      _codec = message<AttributeProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
-
-        if ((obj.name != null && obj.name !== '')) {
-          w.uint32(10)
-          w.string(obj.name)
-        }
-
-        if ((obj.f != null && obj.f !== 0)) {
-          w.uint32(21)
-          w.float(obj.f)
-        }
-
-        if ((obj.i != null && obj.i !== 0n)) {
-          w.uint32(24)
-          w.int64(obj.i)
-        }
-
-        if ((obj.s != null && obj.s.byteLength > 0)) {
-          w.uint32(34)
-          w.bytes(obj.s)
-        }
-
-        if (obj.ints != null) {
-          for (const value of obj.ints) {
-            w.uint32(64)
-            w.int64(value)
+      _codec = message<AttributeProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
           }
-        }
 
-        if ((obj.type != null && obj.type !== 0)) {
-          w.uint32(160)
-          w.int32(obj.type)
-        }
+          if (obj.name != null && obj.name !== '') {
+            w.uint32(10)
+            w.string(obj.name)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          name: '',
-          f: 0,
-          i: 0n,
-          s: uint8ArrayAlloc(0),
-          ints: [],
-          type: 0
-        }
+          if (obj.f != null && obj.f !== 0) {
+            w.uint32(21)
+            w.float(obj.f)
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          if (obj.i != null && obj.i !== 0n) {
+            w.uint32(24)
+            w.int64(obj.i)
+          }
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          if (obj.s != null && obj.s.byteLength > 0) {
+            w.uint32(34)
+            w.bytes(obj.s)
+          }
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.name = reader.string()
-              break
+          if (obj.ints != null) {
+            for (const value of obj.ints) {
+              w.uint32(64)
+              w.int64(value)
             }
-            case 2: {
-              obj.f = reader.float()
-              break
-            }
-            case 3: {
-              obj.i = reader.int64()
-              break
-            }
-            case 4: {
-              obj.s = reader.bytes()
-              break
-            }
-            case 8: {
-              if (opts.limits?.ints != null && obj.ints.length === opts.limits.ints) {
-                throw new MaxLengthError('Decode error - map field "ints" had too many elements')
+          }
+
+          if (obj.type != null && obj.type !== 0) {
+            w.uint32(160)
+            w.int32(obj.type)
+          }
+
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            name: '',
+            f: 0,
+            i: 0n,
+            s: uint8ArrayAlloc(0),
+            ints: [],
+            type: 0,
+          }
+
+          const end = length == null ? reader.len : reader.pos + length
+
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                obj.name = reader.string()
+                break
               }
+              case 2: {
+                obj.f = reader.float()
+                break
+              }
+              case 3: {
+                obj.i = reader.int64()
+                break
+              }
+              case 4: {
+                obj.s = reader.bytes()
+                break
+              }
+              case 8: {
+                if (opts.limits?.ints != null && obj.ints.length === opts.limits.ints) {
+                  throw new MaxLengthError('Decode error - map field "ints" had too many elements')
+                }
 
-              obj.ints.push(reader.int64())
-              break
-            }
-            case 20: {
-              obj.type = reader.int32()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+                obj.ints.push(reader.int64())
+                break
+              }
+              case 20: {
+                obj.type = reader.int32()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -573,7 +603,10 @@ export namespace AttributeProto {
     return encodeMessage(obj, AttributeProto.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<AttributeProto>): AttributeProto => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<AttributeProto>,
+  ): AttributeProto => {
     return decodeMessage(buf, AttributeProto.codec(), opts)
   }
 }
@@ -590,79 +623,82 @@ export namespace TensorProto {
 
   export const codec = (): Codec<TensorProto> => {
     if (_codec == null) {
-      _codec = message<TensorProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
-
-        if (obj.dims != null) {
-          for (const value of obj.dims) {
-            w.uint32(8)
-            w.int64Number(value)
+      _codec = message<TensorProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
           }
-        }
 
-        if ((obj.dataType != null && obj.dataType !== 0)) {
-          w.uint32(16)
-          w.int32(obj.dataType)
-        }
+          if (obj.dims != null) {
+            for (const value of obj.dims) {
+              w.uint32(8)
+              w.int64Number(value)
+            }
+          }
 
-        if ((obj.name != null && obj.name !== '')) {
-          w.uint32(66)
-          w.string(obj.name)
-        }
+          if (obj.dataType != null && obj.dataType !== 0) {
+            w.uint32(16)
+            w.int32(obj.dataType)
+          }
 
-        if ((obj.rawData != null && obj.rawData.byteLength > 0)) {
-          w.uint32(74)
-          w.bytes(obj.rawData)
-        }
+          if (obj.name != null && obj.name !== '') {
+            w.uint32(66)
+            w.string(obj.name)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          dims: [],
-          dataType: 0,
-          name: '',
-          rawData: uint8ArrayAlloc(0)
-        }
+          if (obj.rawData != null && obj.rawData.byteLength > 0) {
+            w.uint32(74)
+            w.bytes(obj.rawData)
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            dims: [],
+            dataType: 0,
+            name: '',
+            rawData: uint8ArrayAlloc(0),
+          }
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          const end = length == null ? reader.len : reader.pos + length
 
-          switch (tag >>> 3) {
-            case 1: {
-              if (opts.limits?.dims != null && obj.dims.length === opts.limits.dims) {
-                throw new MaxLengthError('Decode error - map field "dims" had too many elements')
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                if (opts.limits?.dims != null && obj.dims.length === opts.limits.dims) {
+                  throw new MaxLengthError('Decode error - map field "dims" had too many elements')
+                }
+
+                obj.dims.push(reader.int64Number())
+                break
               }
-
-              obj.dims.push(reader.int64Number())
-              break
-            }
-            case 2: {
-              obj.dataType = reader.int32()
-              break
-            }
-            case 8: {
-              obj.name = reader.string()
-              break
-            }
-            case 9: {
-              obj.rawData = reader.bytes()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+              case 2: {
+                obj.dataType = reader.int32()
+                break
+              }
+              case 8: {
+                obj.name = reader.string()
+                break
+              }
+              case 9: {
+                obj.rawData = reader.bytes()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -672,7 +708,10 @@ export namespace TensorProto {
     return encodeMessage(obj, TensorProto.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<TensorProto>): TensorProto => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<TensorProto>,
+  ): TensorProto => {
     return decodeMessage(buf, TensorProto.codec(), opts)
   }
 }
@@ -687,54 +726,57 @@ export namespace ValueInfoProto {
 
   export const codec = (): Codec<ValueInfoProto> => {
     if (_codec == null) {
-      _codec = message<ValueInfoProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<ValueInfoProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.name != null && obj.name !== '')) {
-          w.uint32(10)
-          w.string(obj.name)
-        }
+          if (obj.name != null && obj.name !== '') {
+            w.uint32(10)
+            w.string(obj.name)
+          }
 
-        if (obj.type != null) {
-          w.uint32(18)
-          TypeProto.codec().encode(obj.type, w)
-        }
+          if (obj.type != null) {
+            w.uint32(18)
+            TypeProto.codec().encode(obj.type, w)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          name: ''
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            name: '',
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.name = reader.string()
-              break
-            }
-            case 2: {
-              obj.type = TypeProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.type
-              })
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.name = reader.string()
+                break
+              }
+              case 2: {
+                obj.type = TypeProto.codec().decode(reader, reader.uint32(), {
+                  limits: opts.limits?.type,
+                })
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -744,7 +786,10 @@ export namespace ValueInfoProto {
     return encodeMessage(obj, ValueInfoProto.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<ValueInfoProto>): ValueInfoProto => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<ValueInfoProto>,
+  ): ValueInfoProto => {
     return decodeMessage(buf, ValueInfoProto.codec(), opts)
   }
 }
@@ -758,43 +803,46 @@ export namespace TypeProto {
 
   export const codec = (): Codec<TypeProto> => {
     if (_codec == null) {
-      _codec = message<TypeProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<TypeProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if (obj.tensorType != null) {
-          w.uint32(10)
-          TensorTypeProto.codec().encode(obj.tensorType, w)
-        }
+          if (obj.tensorType != null) {
+            w.uint32(10)
+            TensorTypeProto.codec().encode(obj.tensorType, w)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {}
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {}
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.tensorType = TensorTypeProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.tensorType
-              })
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.tensorType = TensorTypeProto.codec().decode(reader, reader.uint32(), {
+                  limits: opts.limits?.tensorType,
+                })
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -819,54 +867,57 @@ export namespace TensorTypeProto {
 
   export const codec = (): Codec<TensorTypeProto> => {
     if (_codec == null) {
-      _codec = message<TensorTypeProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<TensorTypeProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.elemType != null && obj.elemType !== 0)) {
-          w.uint32(8)
-          w.int32(obj.elemType)
-        }
+          if (obj.elemType != null && obj.elemType !== 0) {
+            w.uint32(8)
+            w.int32(obj.elemType)
+          }
 
-        if (obj.shape != null) {
-          w.uint32(18)
-          TensorShapeProto.codec().encode(obj.shape, w)
-        }
+          if (obj.shape != null) {
+            w.uint32(18)
+            TensorShapeProto.codec().encode(obj.shape, w)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          elemType: 0
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            elemType: 0,
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.elemType = reader.int32()
-              break
-            }
-            case 2: {
-              obj.shape = TensorShapeProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.shape
-              })
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.elemType = reader.int32()
+                break
+              }
+              case 2: {
+                obj.shape = TensorShapeProto.codec().decode(reader, reader.uint32(), {
+                  limits: opts.limits?.shape,
+                })
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -876,7 +927,10 @@ export namespace TensorTypeProto {
     return encodeMessage(obj, TensorTypeProto.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<TensorTypeProto>): TensorTypeProto => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<TensorTypeProto>,
+  ): TensorTypeProto => {
     return decodeMessage(buf, TensorTypeProto.codec(), opts)
   }
 }
@@ -890,51 +944,56 @@ export namespace TensorShapeProto {
 
   export const codec = (): Codec<TensorShapeProto> => {
     if (_codec == null) {
-      _codec = message<TensorShapeProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
-
-        if (obj.dim != null) {
-          for (const value of obj.dim) {
-            w.uint32(10)
-            DimensionProto.codec().encode(value, w)
+      _codec = message<TensorShapeProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
           }
-        }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          dim: []
-        }
+          if (obj.dim != null) {
+            for (const value of obj.dim) {
+              w.uint32(10)
+              DimensionProto.codec().encode(value, w)
+            }
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            dim: [],
+          }
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          const end = length == null ? reader.len : reader.pos + length
 
-          switch (tag >>> 3) {
-            case 1: {
-              if (opts.limits?.dim != null && obj.dim.length === opts.limits.dim) {
-                throw new MaxLengthError('Decode error - map field "dim" had too many elements')
+          while (reader.pos < end) {
+            const tag = reader.uint32()
+
+            switch (tag >>> 3) {
+              case 1: {
+                if (opts.limits?.dim != null && obj.dim.length === opts.limits.dim) {
+                  throw new MaxLengthError('Decode error - map field "dim" had too many elements')
+                }
+
+                obj.dim.push(
+                  DimensionProto.codec().decode(reader, reader.uint32(), {
+                    limits: opts.limits?.dim$,
+                  }),
+                )
+                break
               }
-
-              obj.dim.push(DimensionProto.codec().decode(reader, reader.uint32(), {
-                limits: opts.limits?.dim$
-              }))
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -944,7 +1003,10 @@ export namespace TensorShapeProto {
     return encodeMessage(obj, TensorShapeProto.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<TensorShapeProto>): TensorShapeProto => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<TensorShapeProto>,
+  ): TensorShapeProto => {
     return decodeMessage(buf, TensorShapeProto.codec(), opts)
   }
 }
@@ -958,43 +1020,46 @@ export namespace DimensionProto {
 
   export const codec = (): Codec<DimensionProto> => {
     if (_codec == null) {
-      _codec = message<DimensionProto>((obj, w, opts = {}) => {
-        if (opts.lengthDelimited !== false) {
-          w.fork()
-        }
+      _codec = message<DimensionProto>(
+        (obj, w, opts = {}) => {
+          if (opts.lengthDelimited !== false) {
+            w.fork()
+          }
 
-        if ((obj.dimValue != null && obj.dimValue !== 0)) {
-          w.uint32(8)
-          w.int64Number(obj.dimValue)
-        }
+          if (obj.dimValue != null && obj.dimValue !== 0) {
+            w.uint32(8)
+            w.int64Number(obj.dimValue)
+          }
 
-        if (opts.lengthDelimited !== false) {
-          w.ldelim()
-        }
-      }, (reader, length, opts = {}) => {
-        const obj: any = {
-          dimValue: 0
-        }
+          if (opts.lengthDelimited !== false) {
+            w.ldelim()
+          }
+        },
+        (reader, length, opts = {}) => {
+          const obj: any = {
+            dimValue: 0,
+          }
 
-        const end = length == null ? reader.len : reader.pos + length
+          const end = length == null ? reader.len : reader.pos + length
 
-        while (reader.pos < end) {
-          const tag = reader.uint32()
+          while (reader.pos < end) {
+            const tag = reader.uint32()
 
-          switch (tag >>> 3) {
-            case 1: {
-              obj.dimValue = reader.int64Number()
-              break
-            }
-            default: {
-              reader.skipType(tag & 7)
-              break
+            switch (tag >>> 3) {
+              case 1: {
+                obj.dimValue = reader.int64Number()
+                break
+              }
+              default: {
+                reader.skipType(tag & 7)
+                break
+              }
             }
           }
-        }
 
-        return obj
-      })
+          return obj
+        },
+      )
     }
 
     return _codec
@@ -1004,7 +1069,10 @@ export namespace DimensionProto {
     return encodeMessage(obj, DimensionProto.codec())
   }
 
-  export const decode = (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<DimensionProto>): DimensionProto => {
+  export const decode = (
+    buf: Uint8Array | Uint8ArrayList,
+    opts?: DecodeOptions<DimensionProto>,
+  ): DimensionProto => {
     return decodeMessage(buf, DimensionProto.codec(), opts)
   }
 }
