@@ -84,7 +84,7 @@ describe('text', () => {
     expectFailure(await onBase(['--data', at('short.txt')]), 3, 'DATA_TOO_SHORT', 'needs 33')
   })
   it('that was not given', async () => {
-    expectFailure(await onBase([]), 2, 'OPTION_INVALID', '--data', '--train')
+    expectFailure(await onBase([]), 2, 'OPTION_MISSING', '--data', '--train')
   })
 })
 

@@ -45,7 +45,7 @@ export type NodeErrorDetail =
       readonly value: string
       readonly reason: string
     }
-  | { readonly code: 'OPTION_MISSING'; readonly option: string }
+  | { readonly code: 'OPTION_MISSING'; readonly option: string; readonly hint: string }
   | {
       readonly code: 'PEER_DIED'
       readonly peer: string
@@ -98,7 +98,7 @@ function render(d: NodeErrorDetail): string {
     case 'OPTION_INVALID':
       return `${d.option} "${d.value}" ${d.reason}`
     case 'OPTION_MISSING':
-      return `${d.option} is needed; --help has an example`
+      return `${d.option} is needed: ${d.hint}`
     case 'PEER_DIED':
       return `peer ${d.peer} ended with exit code ${d.exitCode ?? 'none'}: ${d.lastLine}`
     case 'WORKER_DIED':

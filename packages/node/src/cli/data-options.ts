@@ -25,12 +25,12 @@ export function addTextSources(command: Command): Command {
     .addOption(option('--field <name>', 'where the text of a .jsonl line or .csv row is').default('text'))
 }
 
-/** @throws NodeError `OPTION_INVALID` when it is neither one set nor three */
+/** @throws NodeError `OPTION_MISSING` when it is neither one set nor three */
 export function dataSource({ data, train, valid, test, field }: TextSources): DataSource {
   if (train !== undefined && valid !== undefined && test !== undefined && data === undefined)
     return { train, valid, test, field }
   if (data !== undefined && train === undefined && valid === undefined && test === undefined)
     return { data, field }
-  const reason = 'is needed: your text, or --train, --valid and --test together'
-  throw new NodeError({ code: 'OPTION_INVALID', option: '--data', value: (data ?? []).join(' '), reason })
+  const hint = 'your text; or --train, --valid and --test, all three, instead'
+  throw new NodeError({ code: 'OPTION_MISSING', option: '--data', hint })
 }

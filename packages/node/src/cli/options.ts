@@ -24,7 +24,7 @@ export function option(flags: string, description: string): Option {
  */
 export function needed<T>(flag: string, value: T | undefined): T {
   if (value !== undefined) return value
-  throw new NodeError({ code: 'OPTION_MISSING', option: flag })
+  throw new NodeError({ code: 'OPTION_MISSING', option: flag, hint: 'see --help for an example' })
 }
 
 export function wholeNumber(minimum: number) {
