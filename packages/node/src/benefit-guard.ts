@@ -1,4 +1,5 @@
 import { type Averaged, keepLast, LIMITS, type MixReport } from '@comigs/protocol'
+import { difference, negated } from './vectors.ts'
 
 /** What the guard asks of whoever trains. */
 export interface GuardedTrainer {
@@ -101,7 +102,7 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
     const without = await trainer.validationLoss(BATCHES)
     await trainer.addShared(step)
     const isHarmless = usual.accepts(peer, (await trainer.validationLoss(BATCHES)) / without)
-    await trainer.addShared(step.map((value, k) => (isHarmless ? part[k]! : 0) - value))
+    await trainer.addShared(isHarmless ? difference(part, step) : negated(step))
     return isHarmless
   }
 
@@ -121,7 +122,7 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
       /** What is left of the mixture. */
       const added = mixture.increment.slice()
       const takeBack = async (part: Float32Array) => {
-        await trainer.addShared(part.map((value) => -value))
+        await trainer.addShared(negated(part))
         for (let k = 0; k < part.length; k++) added[k]! -= part[k]!
       }
       // Farther off than is looked at: it has not changed, and once all others agree its lie is clipped to less than is seen.
@@ -141,7 +142,8 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
         await takeBack(part)
         const share = Math.max(weight, HALF_WAY)
         const full = (share / weight) * unclipped(clip)
-        const step = part.map((value, k) => full * value - share * added[k]!)
+        const step = new Float32Array(part.length)
+        for (let k = 0; k < part.length; k++) step[k] = full * part[k]! - share * added[k]!
         const { sentence } = standing(peer)
         if (await tryOut(peer, { part, step }, ofNeighbours)) {
           remember(peer, { triedAt: round, sentence: sentence / 2, mutedUntil: undefined })

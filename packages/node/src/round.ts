@@ -2,6 +2,7 @@ import type { Evaluation, PhaseResult, SplitName } from '@comigs/model'
 import type { Averaging, Clock, Gossip, Manifest, MixReport, NotAveraged } from '@comigs/protocol'
 import { createBenefitGuard, type GuardedTrainer } from './benefit-guard.ts'
 import { type Momentum, nesterov } from './momentum.ts'
+import { difference, negated } from './vectors.ts'
 
 /** What the round loop asks of whoever trains: the worker in a peer, plain vectors in a simulator. */
 export interface RoundTrainer extends GuardedTrainer {
@@ -139,13 +140,6 @@ export async function runRounds(init: RoundsInit): Promise<void> {
   }
 }
 
-/** A loop, for it runs in the main thread. */
-function difference(a: Float32Array, b: Float32Array): Float32Array {
-  const result = new Float32Array(a.length)
-  for (let k = 0; k < a.length; k++) result[k] = a[k]! - b[k]!
-  return result
-}
-
 /** Replaces the trained shared vector. Exactly: x - x is 0, and 0 + v is v; one sum would keep x's last bits. */
 async function protectUpdate(
   trainer: RoundTrainer,
@@ -154,7 +148,7 @@ async function protectUpdate(
 ): Promise<number> {
   const trained = await trainer.shared()
   const { x, epsilon } = await protect(start, trained)
-  await trainer.addShared(trained.map((value) => -value))
+  await trainer.addShared(negated(trained))
   await trainer.addShared(x)
   return epsilon
 }

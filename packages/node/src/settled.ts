@@ -39,20 +39,18 @@ export interface Setting {
 }
 
 /** Fields of a manifest that say how its peers train and what they send. */
-const FIELDS: readonly (keyof Manifest)[] = [
-  ...([
-    'name',
-    'seed',
-    'lora',
-    'routerEvery',
-    'routerSteps',
-    'schedule',
-    'codec',
-    'robust',
-    'momentum',
-    'privacy',
-  ] as const),
-]
+const FIELDS = [
+  'name',
+  'seed',
+  'lora',
+  'routerEvery',
+  'routerSteps',
+  'schedule',
+  'codec',
+  'robust',
+  'momentum',
+  'privacy',
+] as const satisfies readonly (keyof Manifest)[]
 
 /**
  * What a peer's options leave open, and who settles it: the federation's manifest, the state folder, this machine. Nobody is
@@ -109,9 +107,9 @@ export async function* settledElsewhere(told: Told): AsyncGenerator<Setting> {
   yield byMachine('memory', needed, advice === undefined ? found : `${found}; ${advice}`)
 }
 
-const byMachine = (key: string, value: unknown, from: string): Setting => ({
-  ...{ key, value, source: 'machine', from },
-})
+const byMachine = (key: string, value: unknown, from: string): Setting => {
+  return { key, value, source: 'machine', from }
+}
 
 /** The base's folder; undefined: it is still on the hub, or it is the federation's that is yet to be joined. */
 async function findHere(
