@@ -354,9 +354,8 @@ export function nextSteps(peers: readonly PeerResult[]): string {
   const state = peers[0]?.state ?? '.comigs'
   return [
     'What next',
-    '  write with a personal model:',
-    '    npx comigs-peer generate --prompt "..." \\',
-    `      --state ${state}`,
+    '  write with a personal model; --prompt "..." is how to begin:',
+    `    npx comigs-peer generate --state ${state}`,
     '  train on your own text, and print what others type to join:',
     '    npx comigs-peer --data <files or folders>',
     '  join from another machine:',
