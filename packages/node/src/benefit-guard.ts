@@ -1,5 +1,5 @@
-import { type Averaged, keepLast, LIMITS, type MixReport } from '@comigs/protocol'
-import { difference, negated } from './vectors.ts'
+import { type Averaged, difference, keepLast, LIMITS, type MixReport } from '@comigs/protocol'
+import { negated } from './vectors.ts'
 
 /** What the guard asks of whoever trains. */
 export interface GuardedTrainer {
@@ -132,7 +132,8 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
       )
       const isSeen = visible.some(({ peer }) => peer === returning)
       if (returning !== undefined && !isSeen) {
-        await takeBack(mixture.contribution(returning))
+        if (mixture.mixedWith.some(({ peer }) => peer === returning))
+          await takeBack(mixture.contribution(returning))
         remember(returning, { ...standing(returning), mutedUntil: round + 1 }) // behind the others, who may be here
       }
       const harmful: string[] = []

@@ -4,6 +4,7 @@ import {
   createGossipsubPubsub,
   createLibp2pWire,
   createSigner,
+  difference,
   epsilonSpent,
   type Exchange,
   type Gossip,
@@ -539,9 +540,7 @@ async function join(
 ): Promise<void> {
   const mean = await findStart(network, systemClock, signal)
   if (mean === undefined) return
-  const x = await training.shared()
-  for (let k = 0; k < x.length; k++) x[k] = mean[k]! - x[k]!
-  await training.addShared(x)
+  await training.addShared(difference(mean, await training.shared()))
   await network.gossip.begin(mean, 0)
   emit({ event: 'joined', copies: network.gossip.neighbours().length })
 }

@@ -1,8 +1,16 @@
 import type { Evaluation, PhaseResult, SplitName } from '@comigs/model'
-import type { Averaging, Clock, Gossip, Manifest, MixReport, NotAveraged } from '@comigs/protocol'
+import {
+  type Averaging,
+  type Clock,
+  difference,
+  type Gossip,
+  type Manifest,
+  type MixReport,
+  type NotAveraged,
+} from '@comigs/protocol'
 import { createBenefitGuard, type GuardedTrainer } from './benefit-guard.ts'
 import { type Momentum, nesterov } from './momentum.ts'
-import { difference, negated } from './vectors.ts'
+import { negated } from './vectors.ts'
 
 /** What the round loop asks of whoever trains: the worker in a peer, plain vectors in a simulator. */
 export interface RoundTrainer extends GuardedTrainer {

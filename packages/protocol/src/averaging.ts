@@ -6,7 +6,7 @@ import { type FetchFailure, type RefusalReason, reasonOf } from './gossip.ts'
 import { keepLast } from './keep-last.ts'
 import { LIMITS } from './limits.ts'
 import { PROTOCOL_VERSION } from './manifest.ts'
-import { clipFactors, distance, norm } from './mixing.ts'
+import { clipFactors, difference, distance, norm } from './mixing.ts'
 import { AverageDone, AverageHeader, Status } from './pb/messages.ts'
 import { sha256 } from './payload.ts'
 import { converse, type Dialogue, leastProgress, openWithin } from './stream.ts'
@@ -183,17 +183,14 @@ export function createAveraging(init: AveragingInit): Averaging {
         const header = requireHeader(peer, readHeader(await hear()), codec)
         say(statusOnly(Status.OK))
         const theirs = await hearPayload(peer, header, codec, hear)
-        const difference = writeDown(
-          own.map((value, k) => value - theirs[k]!),
-          differenceCodec,
-        )
+        const answered = writeDown(difference(own, theirs), differenceCodec)
         // Beyond what float16 can say: it is they who are there.
-        requireFinite(difference.values)
-        say(headerOf(difference))
-        sayPayload(say, difference)
-        requireDone(await hear(), difference.hash)
+        requireFinite(answered.values)
+        say(headerOf(answered))
+        sayPayload(say, answered)
+        requireDone(await hear(), answered.hash)
         say(AverageDone.encode({ hash: header.hash }))
-        const { values, noise } = difference
+        const { values, noise } = answered
         return averagedBy(peer, own, values, -0.5 * shrinkage(values, header.noise + noise))
       }),
     )
@@ -317,7 +314,7 @@ export function createAveraging(init: AveragingInit): Averaging {
       // Where an exchange of the last round is still under way, this round goes without.
       for (const role of ['asking', 'answering'] as const)
         if (places[role] !== 'in use') places[role] = 'free'
-      const own = x.map((value, k) => value - initial[k]!)
+      const own = difference(x, initial)
       whyNot = 'pending'
       offered = { own, written: once(() => writeDown(own, codec)) }
       if (places.asking === 'free') void seek(offered, Math.min(spreadMs, LONGEST_SPREAD_MS))

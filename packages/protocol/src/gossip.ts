@@ -23,6 +23,7 @@ import {
   ageDiscount,
   clipFactors,
   consensusDistance,
+  difference,
   distance,
   edgeWeight,
   mean,
@@ -559,9 +560,7 @@ export function createGossip(init: GossipInit): Gossip {
     },
 
     async publish(x, atRound) {
-      const delta = new Float32Array(x.length)
-      for (let k = 0; k < x.length; k++) delta[k] = x[k]! - own.copy[k]!
-      const payload = codec.encode(delta, init.random('codec', own.sequence))
+      const payload = codec.encode(difference(x, own.copy), init.random('codec', own.sequence))
       const values = applied(own.copy, codec, payload)
       await announce(values, payload, { epoch: own.epoch, sequence: own.sequence + 1, round: atRound })
       for (const [author, copy] of copies) if (age(copy) > FORGOTTEN_ROUNDS) copies.delete(author)

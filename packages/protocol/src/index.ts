@@ -41,7 +41,7 @@ export {
   SMALLEST_MOMENTUM,
   SMALLEST_SHARE,
 } from './manifest.ts'
-export { consensusDistance, distance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
+export { consensusDistance, difference, distance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
 export { decodeOwnState, encodeOwnState, type OwnState } from './own-state.ts'
 export { epsilonSpent, PRIVACY_DELTA, type Privacy, privatised } from './privacy.ts'
 export { limitRequests } from './rate-limiter.ts'

@@ -72,6 +72,13 @@ export function mean(vectors: readonly Float32Array[]): Float32Array {
   return scaled(sum, 1 / vectors.length)
 }
 
+/** Element-wise, `a - b`. */
+export function difference(a: Float32Array, b: Float32Array): Float32Array {
+  const result = new Float32Array(a.length)
+  for (let k = 0; k < a.length; k++) result[k] = a[k]! - b[k]!
+  return result
+}
+
 /** Euclidean length. */
 export function norm(vector: Float32Array): number {
   let sum = 0

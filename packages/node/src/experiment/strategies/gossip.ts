@@ -1,5 +1,12 @@
 import { stream } from '@comigs/model/light'
-import { type CodecChoice, codecOf, edgeWeight, mixingIncrement, safeGamma } from '@comigs/protocol'
+import {
+  type CodecChoice,
+  codecOf,
+  difference,
+  edgeWeight,
+  mixingIncrement,
+  safeGamma,
+} from '@comigs/protocol'
 import type { Merge } from '../merge.ts'
 import type { Strategy } from '../strategy.ts'
 import { comigs1G1S } from './comigs.ts'
@@ -31,10 +38,7 @@ const exchange =
     const copies = vectors.map((x, user) => {
       const y = memory[user] ?? initial
       const random = stream(seed, `codec of ${user}`, round)
-      const payload = codec.encode(
-        x.map((value, k) => value - y[k]!),
-        () => random.float(),
-      )
+      const payload = codec.encode(difference(x, y), () => random.float())
       bytes = payload.byteLength
       const delta = codec.decode(payload, x.length)
       return y.map((value, k) => value + delta[k]!)

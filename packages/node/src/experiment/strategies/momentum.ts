@@ -1,4 +1,4 @@
-import { mean } from '@comigs/protocol'
+import { difference, mean } from '@comigs/protocol'
 import { nesterov } from '../../momentum.ts'
 import type { Merge } from '../merge.ts'
 import type { Strategy } from '../strategy.ts'
@@ -11,10 +11,7 @@ const FACTOR = 0.5
 const moved: Merge = ({ vectors, initial, memory }) => {
   const [last = initial, before = new Float32Array(initial.length)] = memory
   const [centre, velocity] = [mean(vectors), before.slice()]
-  const ahead = nesterov(
-    { factor: FACTOR, velocity },
-    centre.map((value, k) => value - last[k]!),
-  )
+  const ahead = nesterov({ factor: FACTOR, velocity }, difference(centre, last))
   const next = centre.map((value, k) => value + ahead[k]!)
   return { vectors: vectors.map(() => next), bytes: centre.byteLength, memory: [next, velocity] }
 }
