@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { PREFIX } from '../cli/environment.ts'
 import { NodeError } from '../errors.ts'
 import type { PeerEvent } from '../events.ts'
 
@@ -30,8 +31,7 @@ export function startChildPeer(
 ): ChildPeer {
   const child = spawn(process.execPath, [MAIN, '--json', '--name', name, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    // Whoever starts it has read the file, and tells it what it needs of that.
-    env: { ...ONE_ARENA, ...process.env, COMIGS_PEER_CONFIG: undefined },
+    env: { ...ONE_ARENA, ...withoutOptions(process.env) },
   })
   const seen = new Map<string, PeerEvent>()
   const waiting = new Map<string, { resolve(event: PeerEvent): void; reject(error: Error): void }[]>()
@@ -75,6 +75,10 @@ export function startChildPeer(
     },
   }
 }
+
+/** Whoever starts a peer has read its own options, and says what a peer needs to know of them. */
+const withoutOptions = (environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith(PREFIX)))
 
 function onceGone(child: ChildProcess): Promise<number | null> {
   return new Promise((resolve) => {
