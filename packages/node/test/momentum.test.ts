@@ -30,6 +30,17 @@ describe('momentum between rounds', () => {
     },
   )
 
+  it.each([
+    [1.49, false],
+    [1.51, true],
+  ])('would not come to rest if it took %d of the difference, as averaging may: %s', (share, isFurther) => {
+    const momentum = { factor: FACTOR, velocity: new Float32Array(1) }
+    let x = 1
+    for (let round = 1; round <= 600; round++)
+      x += -share * x + nesterov(momentum, Float32Array.of(-share * x))[0]!
+    expect(Math.abs(x) > 1).toBe(isFurther)
+  })
+
   it('goes on after a restart', async () => {
     const host = async () => {
       const made = new TrainingHost()

@@ -54,7 +54,7 @@ it.each([
   expect(done.phases).toEqual(phases)
 })
 
-it('moves on with momentum by what training and mixing moved together, before routers learn and others look', async () => {
+it('moves on with momentum by what training and mixing moved, not by averaging, before routers learn and others look', async () => {
   const x = Float32Array.of(0)
   const at: Record<string, number[]> = { routers: [], seen: [], saved: [] }
   const result = { steps: 1, loss: 1, tokens: 1, learningRate: 1, routerScores: [] }
@@ -78,6 +78,7 @@ it('moves on with momentum by what training and mixing moved together, before ro
     },
   }
   const mixture = { increment: Float32Array.of(3), mixedWith: [], leftOut: [], consensusDistance: undefined }
+  const averaged = [[], [{ peer: 'of another cell', increment: Float32Array.of(10), clip: 1 }], []]
   await runRounds({
     trainer,
     gossip: {
@@ -85,9 +86,9 @@ it('moves on with momentum by what training and mixing moved together, before ro
       collect: async () => undefined,
       mix: () => ({ ...mixture, contribution: () => new Float32Array(1) }),
     },
-    averaging: { offer: () => undefined, take: () => [], whyNot: () => undefined },
+    averaging: { offer: () => undefined, take: () => averaged.shift()!, whyNot: () => undefined },
     clock: new VirtualClock(),
-    manifest: MANIFEST,
+    manifest: { ...MANIFEST, robust: false },
     strategy: 'comigs',
     localSteps: MANIFEST.routerEvery,
     from: 0,
@@ -102,7 +103,7 @@ it('moves on with momentum by what training and mixing moved together, before ro
     onRound: () => undefined,
     signal: new AbortController().signal,
   })
-  // Each round moves it by 4; v is 4, 6, 7.
-  const expected = [4 + 2, 6 + 4 + 3, 13 + 4 + 3.5]
+  // Each round moves it by 4; v is 4, 6, 7. The second is averaged, too.
+  const expected = [4 + 2, 6 + 10 + 4 + 3, 23 + 4 + 3.5]
   expect(at).toEqual({ routers: expected, seen: expected, saved: expected })
 })
