@@ -10,7 +10,7 @@ import {
 } from '@comigs/protocol'
 import { createBenefitGuard, type GuardedTrainer } from './benefit-guard.ts'
 import { type Momentum, nesterov } from './momentum.ts'
-import { negated, sum } from './vectors.ts'
+import { negated } from './vectors.ts'
 
 /** What the round loop asks of whoever trains: the worker in a peer, plain vectors in a simulator. */
 export interface RoundTrainer extends GuardedTrainer {
@@ -94,6 +94,8 @@ export async function runRounds(init: RoundsInit): Promise<void> {
     if (init.strategy === 'comigs') averaging.offer(start)
     const experts = await trainer.trainExperts(init.localSteps)
     const epsilon = init.protect && (await protectUpdate(trainer, start, init.protect))
+    if (momentum !== undefined)
+      await trainer.addShared(nesterov(momentum, difference(await trainer.shared(), start)))
     const trained = clock.now()
 
     // 2. Publish what changed in the shared part; 3. wait a little for the others; 4. mix with what has arrived, and move on as it went.
@@ -103,10 +105,9 @@ export async function runRounds(init: RoundsInit): Promise<void> {
     if (init.strategy === 'comigs') {
       const averaged = averaging.take()
       const notAveraged = averaged.length > 0 ? undefined : averaging.whyNot()
-      const learnt = await trainer.shared()
       for (const one of averaged)
         await (guard === undefined ? trainer.addShared(one.increment) : guard.addAveraged(one))
-      const x = averaged.length === 0 ? learnt : await trainer.shared()
+      const x = await trainer.shared()
       const { payloadBytes } = await gossip.publish(x, round)
       published = clock.now()
       await gossip.collect({ maxMs: init.waitShare * (trained - started), signal })
@@ -114,10 +115,6 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       const mixed = gossip.mix(x, guard?.muted(round))
       const harmful = guard === undefined ? [] : await guard.add(mixed, round)
       if (guard === undefined) await trainer.addShared(mixed.increment)
-      if (momentum !== undefined) {
-        const moved = sum(difference(learnt, start), difference(await trainer.shared(), x))
-        await trainer.addShared(nesterov(momentum, moved))
-      }
       exchange = { ...mixed, payloadBytes, harmful, averagedWith: averaged.length, notAveraged }
     }
 
