@@ -5,14 +5,12 @@ export interface Momentum {
 }
 
 /**
- * Nesterov momentum between rounds: what a round moved the shared vector x by, own training and mixing together, is the
- * gradient of an outer optimiser (DiLoCo, Douillard et al. 2023, arXiv 2311.08105, with an outer learning rate of 1):
- * `velocity ← factor · velocity + moved`, then `x ← x + factor · velocity`. Peers that agree move alike, with nothing said
- * about it. Where they do not, and mix with a share g ≤ 1 of the difference, it still brings them together: the distance and
- * the velocity shrink together, in the long run by the root of `factor · (1 - g)` a round. Averaging with other cells does not
- * belong to `moved`: two exchanges a round may make two cells change places (g = 2), and from g = 1 + 1 / (1 + 2 · factor) on
- * they would overshoot ever further. The swarm's mean velocity is the same without it: averaging leaves the sum as it is.
- * @param moved - by this round's training and mixing
+ * Nesterov momentum between rounds: what a round's training moved the shared vector x by is the gradient of an outer optimiser
+ * (DiLoCo, Douillard et al. 2023, arXiv 2311.08105, with an outer learning rate of 1): `velocity ← factor · velocity + moved`,
+ * then `x ← x + factor · velocity`. All of it is linear, and neither mixing nor averaging changes the mean of a swarm: the mean
+ * moves as DiLoCo's does, though every peer follows its own steps alone. What others moved x by is not counted: who is
+ * late would be overshot (docs/decisions/013-momentum.md).
+ * @param moved - by this round's training
  * @returns what to add to x
  */
 export function nesterov({ factor, velocity }: Momentum, moved: Float32Array): Float32Array {

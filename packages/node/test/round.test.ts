@@ -54,9 +54,9 @@ it.each([
   expect(done.phases).toEqual(phases)
 })
 
-it('moves on with momentum by what training and mixing moved, not by averaging, before routers learn and others look', async () => {
+it('moves on with momentum by what training moved, before others see it, and by nothing that came from them', async () => {
   const x = Float32Array.of(0)
-  const at: Record<string, number[]> = { routers: [], seen: [], saved: [] }
+  const at: Record<string, number[]> = { published: [], routers: [], seen: [], saved: [] }
   const result = { steps: 1, loss: 1, tokens: 1, learningRate: 1, routerScores: [] }
   const trainer: RoundTrainer = {
     async trainExperts() {
@@ -82,7 +82,10 @@ it('moves on with momentum by what training and mixing moved, not by averaging, 
   await runRounds({
     trainer,
     gossip: {
-      publish: async () => ({ payloadBytes: 0 }),
+      async publish(vector) {
+        at['published']!.push(vector[0]!)
+        return { payloadBytes: 0 }
+      },
       collect: async () => undefined,
       mix: () => ({ ...mixture, contribution: () => new Float32Array(1) }),
     },
@@ -103,7 +106,8 @@ it('moves on with momentum by what training and mixing moved, not by averaging, 
     onRound: () => undefined,
     signal: new AbortController().signal,
   })
-  // Each round moves it by 4; v is 4, 6, 7. The second is averaged, too.
-  const expected = [4 + 2, 6 + 10 + 4 + 3, 23 + 4 + 3.5]
-  expect(at).toEqual({ routers: expected, seen: expected, saved: expected })
+  // Training moves it by 1: v is 1, 1.5, 1.75. Mixing moves it by 3, averaging in the second round by 10.
+  const published = [1 + 0.5, 4.5 + 1 + 0.75 + 10, 19.25 + 1 + 0.875]
+  const expected = published.map((x) => x + 3)
+  expect(at).toEqual({ published, routers: expected, seen: expected, saved: expected })
 })

@@ -59,7 +59,7 @@ const manifestSchema = z.strictObject({
   }),
   /** Whether what a neighbour says is bounded before it is mixed in. Off only where all peers are trusted. */
   robust: z.boolean(),
-  /** Factor of Nesterov momentum on what a round moves the shared vector by; absent: none. */
+  /** Factor of Nesterov momentum on what a round's training moves the shared vector by; absent: none. */
   momentum: z.number().min(SMALLEST_MOMENTUM).max(LARGEST_MOMENTUM).optional(),
   /** Local differential privacy: a round's update is clipped to this norm, and noise of so many times it is added. */
   privacy: z.strictObject({ clip: z.number().positive(), noise: z.number().positive() }).optional(),
