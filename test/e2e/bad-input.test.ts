@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -258,27 +259,22 @@ describe('a base', () => {
 })
 
 describe('an address', () => {
+  /** The folder is not bound to a federation that nobody wanted: the next try may join another. */
+  const expectUnbound = (state: string) => {
+    expect(existsSync(join(state, 'manifest.json'))).toBe(false)
+  }
   it('for HTTP that is in use', async () => {
-    const result = await onBase(['--data', TEXT, '--http', `127.0.0.1:${garbagePort}`])
+    const state = freshState()
+    const result = await onBase(['--data', TEXT, '--state', state, '--http', `127.0.0.1:${garbagePort}`])
     expectFailure(result, 5, 'PORT_IN_USE', String(garbagePort))
+    expectUnbound(state)
   })
   it('for peers that is in use', async () => {
-    const result = await runCli(
-      [
-        '--state',
-        freshState(),
-        '--base',
-        base,
-        '--data',
-        TEXT,
-        '--context',
-        '32',
-        '--listen',
-        `/ip4/127.0.0.1/tcp/${garbagePort}`,
-      ],
-      {},
-    )
+    const state = freshState()
+    const listen = ['--listen', `/ip4/127.0.0.1/tcp/${garbagePort}`]
+    const result = await onBase(['--data', TEXT, '--state', state, ...listen])
     expectFailure(result, 5, 'PORT_IN_USE', String(garbagePort))
+    expectUnbound(state)
   })
   it('for peers that is not of this machine', async () => {
     const args = ['--base', base, '--data', TEXT, '--context', '32', '--listen', '/ip4/192.0.2.1/tcp/0']
@@ -286,7 +282,10 @@ describe('an address', () => {
     expectFailure(result, 5, 'ADDRESS_UNUSABLE', '192.0.2.1', 'EADDRNOTAVAIL')
   })
   it('for HTTP off loopback without a token', async () => {
-    expectFailure(await onBase(['--data', TEXT, '--http', '0.0.0.0:0']), 2, 'OPTION_INVALID', '--http-token')
+    // Before anything is loaded.
+    const result = await onBase(['--data', TEXT, '--http', '0.0.0.0:0'])
+    expectFailure(result, 2, 'OPTION_INVALID', '--http-token')
+    expect(result.stdout).toBe('')
   })
 })
 

@@ -98,6 +98,14 @@ describe('comigs-peer swarm: four processes with four languages', () => {
     expect(together * 5).toBeLessThan(apart)
   })
 
+  it('shows the result again when nothing is left to do', async () => {
+    const again = await swarm('comigs')
+    expect(again.lines.filter(({ event }) => event === 'round')).toEqual([])
+    const told = ({ peers }: Run) =>
+      peers.map(({ name, peerId, rounds, perplexity }) => [name, peerId, rounds, perplexity])
+    expect(told(again)).toEqual(told(runs.comigs!))
+  })
+
   it('keeps the specialists apart', async () => {
     const [first, second] = await Promise.all(
       runs

@@ -3,7 +3,7 @@ import type { Manifest } from '@comigs/protocol'
 import { existsSync } from 'node:fs'
 import { access, constants, readdir } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { NodeError } from './errors.ts'
 import type { HubOptions } from './hub.ts'
@@ -12,6 +12,22 @@ import type { HubOptions } from './hub.ts'
 const SHIPPED = fileURLToPath(new URL('../models/', import.meta.url))
 
 export const DEFAULT_BASE = join(SHIPPED, 'base-en')
+
+/** In a manifest. */
+const LONGEST_NAME = 64
+const HUB_NAME = /^[\w-][\w.-]*\/[\w-][\w.-]*$/
+const folderName = (hubName: string): string => hubName.replace('/', '--')
+
+/** Models of the hub, each in `owner--name/<commit>` (hub.ts). */
+const downloads = (): string =>
+  join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'comigs', 'bases')
+
+/** What others know a base by: `owner/name` on the hub. Any other folder's name is nobody's business. */
+export function publicName(folder: string): string {
+  const model = dirname(folder)
+  const name = basename(model).replace('--', '/')
+  return dirname(model) === downloads() && name.length <= LONGEST_NAME ? name : 'base'
+}
 
 /**
  * What a user gave as base, as a folder: itself, or a model of the Hugging Face hub that is downloaded to
@@ -25,11 +41,11 @@ export async function resolveBase(
   if (given === undefined) return given
   if (!(await isOnHub(given))) return readable(given)
   const { fetchBase } = await import('./hub.ts')
-  const { HF_ENDPOINT, HF_TOKEN, XDG_CACHE_HOME } = process.env
+  const { HF_ENDPOINT, HF_TOKEN } = process.env
   return fetchBase(given, {
     url: (HF_ENDPOINT ?? 'https://huggingface.co').replace(/\/+$/, ''),
     token: HF_TOKEN,
-    cache: join(XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'comigs', 'bases'),
+    cache: downloads(),
     onProgress,
   })
 }
@@ -53,8 +69,8 @@ export async function readable(folder: string): Promise<string> {
 }
 
 /**
- * Finds the folder of a federation's base by the hash of its files: what the user gave, else what is shipped. Weights are
- * never fetched from peers.
+ * Finds the folder of a federation's base by the hash of its files: what the user gave, else what is shipped or was
+ * downloaded under its name. Weights are never fetched from peers, nor from the hub because a peer says so.
  * @throws NodeError `BASE_MISSING`, `BASE_MISMATCH` naming what differs
  */
 export async function findBase(wanted: Manifest['base'], given: string | undefined): Promise<string> {
@@ -68,8 +84,7 @@ export async function findBase(wanted: Manifest['base'], given: string | undefin
     }
     return given
   }
-  const shipped = await readdir(SHIPPED).catch(() => [])
-  const looked = shipped.map((name) => join(SHIPPED, name))
+  const looked = [...(await foldersIn(SHIPPED)), ...(await downloadsOf(wanted.name))]
   for (const folder of looked) {
     const actual = await hashBase(folder).catch(() => undefined)
     if (
@@ -82,3 +97,12 @@ export async function findBase(wanted: Manifest['base'], given: string | undefin
   }
   throw new NodeError({ code: 'BASE_MISSING', name: wanted.name, weights: wanted.weights, looked })
 }
+
+const foldersIn = async (folder: string): Promise<readonly string[]> => {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name))
+}
+
+/** A name comes from the network: one that is none of the hub leads nowhere. */
+const downloadsOf = async (name: string): Promise<readonly string[]> =>
+  HUB_NAME.test(name) ? foldersIn(join(downloads(), folderName(name))) : []

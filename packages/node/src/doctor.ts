@@ -1,4 +1,4 @@
-import type { BaseDtype, DataSource, EngineName } from '@comigs/model'
+import type { BaseDtype, DataSource, EngineName, MemoryPlan } from '@comigs/model'
 import { type Manifest, manifestHash, requireSameManifest } from '@comigs/protocol'
 import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
@@ -63,12 +63,14 @@ const ADVICE: Readonly<Record<string, string>> = {
   OPTION_INVALID: 'correct that option',
   ENGINE_UNAVAILABLE:
     'install onnxruntime-node (npm install --ignore-scripts onnxruntime-node), or choose with --engine',
-  BASE_MISSING: "ask whoever runs the federation for the base model's folder, and give it with --base",
+  BASE_MISSING:
+    'ask whoever runs the federation for the base model, and give its name on the hub or its folder with --base',
   BASE_MISMATCH: 'give the folder of the base that the federation was made with',
   DATA_MISSING: 'give files or folders that exist with --data',
   DATA_EMPTY: 'give more text with --data, or a smaller --context',
   DATA_TOO_SHORT: 'give more text with --data, or a smaller --context',
-  DATA_BINARY: 'give plain text: .txt, .md or .gz of these',
+  DATA_BINARY: 'give text: .txt, .md, .jsonl, .csv, .html or .pdf, or .gz of these',
+  WORKER_DIED: 'give less text, or more memory',
   ADDRESS_MALFORMED: 'copy the address that the other peer prints when it starts',
   MANIFEST_MISMATCH:
     'use the same version of comigs as the others, or another --state for another federation',
@@ -97,6 +99,12 @@ export async function* examine(
 ): AsyncGenerator<Finding> {
   const worker = startTrainingWorker()
   const { training } = worker
+  const checked = (check: CheckName, look: () => Promise<Good>) =>
+    finding(check, () => Promise.race([look(), worker.died]))
+  const plan = (lora: Manifest['lora'] | undefined) => {
+    const { experts } = config
+    return { ...config, mixture: { experts, ...(lora ?? PAPER.lora), routing: 'router' as const } }
+  }
   try {
     let identity: { key: PrivateKey; manifest: Manifest | undefined; admission: Admission } | undefined
     yield await checked('state', async () => {
@@ -110,7 +118,9 @@ export async function* examine(
     yield await checked('engine', async () => {
       try {
         given = await resolveBase(config.base, onDownload)
-        return await findEngine(training, config, given ?? DEFAULT_BASE)
+        // One that does not fit is told where memory's turn is, before it takes this machine down.
+        const isTooMuch = given !== undefined && (await exceedsMemory(training, given, plan(undefined)))
+        return await findEngine(training, config, isTooMuch ? DEFAULT_BASE : (given ?? DEFAULT_BASE))
       } catch (error) {
         if (isCoded(error) && error.detail.code === 'ENGINE_UNAVAILABLE') throw error
         unusable = error // told where the base's turn is; the rest is looked at with the shipped one
@@ -149,11 +159,7 @@ export async function* examine(
     })
     yield bases[0] === undefined
       ? { check: 'memory', status: 'skipped', found: 'depends on the base' }
-      : await checked('memory', async () => {
-          const { experts } = config
-          const mixture = { experts, ...(manifest?.lora ?? PAPER.lora), routing: 'router' as const }
-          return checkMemory(training, bases[0]!, { ...config, mixture })
-        })
+      : await checked('memory', () => checkMemory(training, bases[0]!, plan(manifest?.lora)))
   } finally {
     await worker.stop()
   }
@@ -161,8 +167,15 @@ export async function* examine(
 
 type Good = Pick<Finding, 'found' | 'advice'>
 
+/** What is wrong otherwise is told where its turn is. */
+const exceedsMemory = (training: Training, base: string, plan: MemoryPlan): Promise<boolean> =>
+  checkMemory(training, base, plan).then(
+    ({ needed, available }) => needed > available,
+    () => false,
+  )
+
 /** What is said with an advice is a warning. */
-async function checked(check: CheckName, look: () => Promise<Good>): Promise<Finding> {
+async function finding(check: CheckName, look: () => Promise<Good>): Promise<Finding> {
   try {
     const good = await look()
     return { check, status: good.advice === undefined ? 'ok' : 'warn', ...good }

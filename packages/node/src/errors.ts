@@ -76,7 +76,7 @@ function render(d: NodeErrorDetail): string {
     case 'NOBODY_NEARBY':
       return `nobody of the federation ${d.federation} answered in the local network within ${d.seconds} s; start a peer of it there with --mdns, or give the address of one with --bootstrap`
     case 'BASE_MISSING':
-      return `the federation's base model "${d.name}" (weights ${d.weights.slice(0, 12)}) is not on this machine; give its folder with --base. Looked in: ${d.looked.join(', ')}`
+      return `the federation's base model "${d.name}" (weights ${d.weights.slice(0, 12)}) is not on this machine; give ${d.name.includes('/') ? `--base ${d.name}, or its folder` : 'its folder with --base'}. Looked in: ${d.looked.join(', ')}`
     case 'BASE_UNREADABLE':
       return `there is no base model in ${d.folder}: ${d.reason}`
     case 'BASE_MISMATCH':

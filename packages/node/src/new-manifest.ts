@@ -10,6 +10,7 @@ import {
   requireSameManifest,
 } from '@comigs/protocol'
 import { readFile } from 'node:fs/promises'
+import { publicName } from './base-folder.ts'
 import { NodeError } from './errors.ts'
 import { PAPER } from './paper.ts'
 import type { ReadableState } from './state/state-directory.ts'
@@ -49,7 +50,7 @@ export async function newManifest(baseFolder: string, federation: NewFederation)
   return parseManifest({
     comigs: PROTOCOL_VERSION,
     name,
-    base: { name: 'base', ...(await hashBase(baseFolder)) },
+    base: { name: publicName(baseFolder), ...(await hashBase(baseFolder)) },
     lora,
     parameters: await sharedParameters(baseFolder, lora),
     seed,

@@ -30,7 +30,7 @@ import { createDialer } from './host/dialer.ts'
 import { createHost, type Host } from './host/host.ts'
 import { fetchManifest, type Knocker } from './host/knock.ts'
 import { createNearby, findNearby } from './host/nearby.ts'
-import { startHttp } from './http/server.ts'
+import { requireToken, startHttp } from './http/server.ts'
 import { checkMemory } from './memory.ts'
 import { countTexts, createMetrics, type Metrics } from './metrics.ts'
 import { findStart, joinNetwork, type Network } from './network.ts'
@@ -146,6 +146,7 @@ export async function runPeer(
 
   const life = async (): Promise<void> => {
     const { training } = worker
+    requireToken(config.http.host, config.httpToken)
 
     // Who we are and which federation this is.
     const key = await state.key()
@@ -166,7 +167,7 @@ export async function runPeer(
     const federation = manifestHash(manifest)
     await requireFit(manifest, base)
 
-    // What we learn from. Only who can train binds the folder to a federation: a typing error must not.
+    // What we learn from.
     busy('reading', 'your text')
     const tokens = await training.loadData(
       config.data,
@@ -176,7 +177,6 @@ export async function runPeer(
         onActivity({ doing: 'tokenising', what, share: done / total })
       }),
     )
-    await state.saveManifest(manifest)
     emit({ event: 'federation', name: manifest.name, federation, isNew: found === undefined })
     metrics.info.set(
       {
@@ -318,6 +318,8 @@ export async function runPeer(
       },
     })
     closing.push(() => http.stop())
+    // Only who can train and be reached binds the folder to a federation: a typing error must not.
+    await state.saveManifest(manifest)
     emit({ event: 'listening', peerId: host.peerId.toString(), pid: process.pid, addresses, http: http.url })
 
     isListening = true

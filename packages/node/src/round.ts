@@ -89,7 +89,8 @@ export async function runRounds(init: RoundsInit): Promise<void> {
   for (let round = init.from + 1; round <= init.to && !signal.aborted; round++) {
     const started = clock.now()
 
-    // 1. Train the experts on our own text: H local steps, routers frozen. Meanwhile average with a peer of another cell.
+    // 1. Train the experts on our own text: H local steps, routers frozen, and move on as it went where the federation has
+    // momentum. Meanwhile average with a peer of another cell.
     const start = await trainer.shared()
     if (init.strategy === 'comigs') averaging.offer(start)
     const experts = await trainer.trainExperts(init.localSteps)
@@ -98,7 +99,7 @@ export async function runRounds(init: RoundsInit): Promise<void> {
       await trainer.addShared(nesterov(momentum, difference(await trainer.shared(), start)))
     const trained = clock.now()
 
-    // 2. Publish what changed in the shared part; 3. wait a little for the others; 4. mix with what has arrived, and move on as it went.
+    // 2. Publish what changed in the shared part; 3. wait a little for the others; 4. mix with what has arrived.
     let exchange: RoundReport['exchange']
     let published = trained
     let collected = trained

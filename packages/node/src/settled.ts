@@ -31,7 +31,7 @@ export interface Told {
 export interface Setting {
   /** A flag's name, `manifest.` and a field of the federation's manifest, or `memory`. */
   readonly key: string
-  /** Null: nobody knows before the peer starts. */
+  /** Null: not given, or nobody knows before the peer starts. */
   readonly value: unknown
   readonly source: 'cli' | 'env' | 'config' | 'default' | 'manifest' | 'state' | 'machine'
   /** In words: which variable, file or reason. */

@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { logLine, progressLine, roundLine, tableWithin } from '../src/cli/output.ts'
+import { invitation, logLine, progressLine, roundLine, tableWithin } from '../src/cli/output.ts'
 import { liveTable, nextSteps, resultTable } from '../src/cli/swarm-command.ts'
 import type { RoundEvent } from '../src/events.ts'
 import type { PeerResult } from '../src/swarm/swarm.ts'
@@ -133,5 +133,20 @@ describe('a line of progress', () => {
     const done = { doing: 'tokenising', what: 'of 100,000,000 characters', share: 1 }
     expect(widthOf(progressLine(done, 4000, 80))).toBeLessThanOrEqual(80)
     expect(progressLine(done, 4000, 30)).toHaveLength(30)
+  })
+})
+
+describe('what others type to join', () => {
+  const here = '/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWAnna'
+  const seen = '/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWAnna'
+
+  it('has an address that others can dial, if there is one', () => {
+    expect(invitation([here, seen], undefined)).toContain(`--bootstrap ${seen} --data`)
+    expect(invitation([here], undefined)).toContain(`--bootstrap ${here} --data`)
+    expect(invitation([], undefined)).toContain('listens nowhere')
+  })
+
+  it('names a base that they do not have', () => {
+    expect(invitation([seen], 'some/model')).toContain(`--bootstrap ${seen} --base some/model --data`)
   })
 })

@@ -14,7 +14,7 @@ it('tells the round that all have done', () => {
   expect(note.text(2, 'go on')).toBe('stopped in the first round; go on')
   note.note('b', round(2))
   expect(note.text(2, 'go on')).toBe('stopped after round 2; go on')
-  expect(note.text(3, 'go on')).toBe('stopped in the first round; go on')
+  expect(note.text(3, 'go on')).toBe('stopped before training began; go on')
 })
 
 it('knows what a peer did before it was started again', () => {

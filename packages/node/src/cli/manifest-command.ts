@@ -37,7 +37,7 @@ export function addManifestCommands(program: Command): void {
     .addOption(
       option(
         '--rounds <n>',
-        'let the learning rate fall to nothing by this round (default: it stays)',
+        'let the learning rate fall to a tenth by this round (default: it stays)',
       ).argParser(wholeNumber(1)),
     )
     .addOption(

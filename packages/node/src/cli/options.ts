@@ -30,7 +30,7 @@ export function needed<T>(flag: string, value: T | undefined): T {
 export function wholeNumber(minimum: number) {
   return (text: string): number => {
     const value = Number(text)
-    if (!Number.isInteger(value) || value < minimum)
+    if (text.trim() === '' || !Number.isInteger(value) || value < minimum)
       throw new InvalidArgumentError(`expected a whole number from ${minimum}`)
     return value
   }
@@ -61,9 +61,10 @@ export const shared = {
       .default('auto'),
   threads: () => option('--threads <n>', 'threads of one operator').argParser(wholeNumber(1)).default(1),
   momentum: () =>
-    option('--momentum <factor>', 'of what rounds move the generalist by (default: none)').argParser(
-      between(SMALLEST_MOMENTUM, LARGEST_MOMENTUM),
-    ),
+    option(
+      '--momentum <factor>',
+      'of what training moves the generalist by, round after round (default: none)',
+    ).argParser(between(SMALLEST_MOMENTUM, LARGEST_MOMENTUM)),
   base: () =>
     option(
       '--base <folder>',

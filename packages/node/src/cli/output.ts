@@ -182,12 +182,15 @@ export const downloadBar = showDownload(createProgress())
 export function printEvent({
   json,
   quiet,
+  base,
 }: {
   readonly json: boolean
   readonly quiet: boolean
+  /** What others must give, too. */
+  readonly base: string | undefined
 }): (event: PeerEvent) => void {
   if (quiet) {
-    const show = printEvent({ json, quiet: false })
+    const show = printEvent({ json, quiet: false, base })
     return (event) => {
       if (event.event === 'result') show(event)
     }
@@ -197,7 +200,7 @@ export function printEvent({
   return (event) => {
     if (event.event === 'listening') addresses = event.addresses
     for (const line of describe(event)) print(line)
-    if (event.event === 'listening') print(invitation(addresses))
+    if (event.event === 'listening') print(invitation(addresses, base))
   }
 }
 
@@ -278,12 +281,12 @@ export function roundLine(event: RoundEvent, width: number): string {
 }
 
 /** What another person types to join. */
-function invitation(addresses: readonly string[]): string {
+export function invitation(addresses: readonly string[], base: string | undefined): string {
   const address =
     addresses.find((one) => !one.includes('/127.0.0.1/') && !one.includes('/::1/')) ?? addresses[0]
   return address === undefined
     ? 'others cannot join: this peer listens nowhere'
-    : `to join     npx comigs-peer --bootstrap ${address} --data <your text>`
+    : `to join     npx comigs-peer --bootstrap ${address}${base === undefined ? '' : ` --base ${base}`} --data <your text>`
 }
 
 export const count = (value: number): string => value.toLocaleString('en-US')

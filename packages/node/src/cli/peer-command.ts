@@ -136,7 +136,11 @@ Examples:
         data: dataSource(flags),
         base: await resolveBase(flags.base, showDownload(progress)),
       }
-      const show = printEvent({ json: flags.json === true, quiet: flags.quiet })
+      const show = printEvent({
+        json: flags.json === true,
+        quiet: flags.quiet,
+        base: flags.base === config.base ? flags.base && '<the same base>' : flags.base,
+      })
       const stopped = createStopNote()
       const signal = stopSignal()
       const log = createLog(flags.logLevel, flags.logFile, progress.clear)

@@ -7,6 +7,8 @@ export interface StopNote {
   text(peers: number, goOn: string): string | undefined
 }
 
+const during = (round: number): string => (round === 0 ? 'in the first round' : `after round ${round}`)
+
 /** How far peers are, for whoever stops them and wonders what is lost. */
 export function createStopNote(): StopNote {
   const rounds = new Map<string, number>()
@@ -18,8 +20,7 @@ export function createStopNote(): StopNote {
     },
     text(peers, goOn) {
       if (done.size === peers) return undefined
-      const round = rounds.size < peers ? 0 : Math.min(...rounds.values())
-      return `stopped ${round === 0 ? 'in the first round' : `after round ${round}`}; ${goOn}`
+      return `stopped ${rounds.size < peers ? 'before training began' : during(Math.min(...rounds.values()))}; ${goOn}`
     },
   }
 }

@@ -44,6 +44,14 @@ export function startHttp(init: HttpInit): Promise<HttpServer> {
   })
 }
 
+/** @throws NodeError `OPTION_INVALID` when a token is missing off loopback */
+export function requireToken(host: string, token: string | undefined): void {
+  if (LOOPBACK.includes(host) || (token !== undefined && token !== '')) return
+  const reason =
+    'is not a loopback address: give --http-token too, since whoever holds it can query the model'
+  throw new NodeError({ code: 'OPTION_INVALID', option: '--http', value: host, reason })
+}
+
 /**
  * Serves the page and some routes. A web page that the user happens to visit must not be able to reach a model of private
  * text: the Host must be one of ours (against DNS rebinding), an Origin must be our own, there is no CORS, and whatever
@@ -54,12 +62,8 @@ export async function listen(
   init: ListenInit,
   addRoutes: (server: FastifyInstance) => void,
 ): Promise<HttpServer> {
+  requireToken(init.host, init.token)
   const onLoopback = LOOPBACK.includes(init.host)
-  if (!onLoopback && (init.token === undefined || init.token === '')) {
-    const reason =
-      'is not a loopback address: give --http-token too, since whoever holds it can query the model'
-    throw new NodeError({ code: 'OPTION_INVALID', option: '--http', value: init.host, reason })
-  }
   const page = await readPage()
   const server = fastify({ logger: false, bodyLimit: 1 << 20, trustProxy: false })
   const isOpen = (path: string) => OPEN_PATHS.includes(path) || page.has(path)

@@ -185,7 +185,7 @@ async function allHeard(children: readonly ChildPeer[], signal: AbortSignal): Pr
   const deadline = Date.now() + CONSENSUS_TIMEOUT_MS
   const complete = (child: ChildPeer) => {
     const heard = child.last('consensus')?.neighbours ?? []
-    const round = child.last('round')?.round
+    const round = roundOf(child)
     return heard.filter((one) => one.round === round).length >= children.length - 1
   }
   while (!children.every(complete) && Date.now() < deadline && !signal.aborted) {
@@ -193,9 +193,11 @@ async function allHeard(children: readonly ChildPeer[], signal: AbortSignal): Pr
   }
 }
 
+/** The last finished round, of this run or of the one that it goes on from. */
+const roundOf = (child: ChildPeer): number => (child.last('round') ?? child.last('start')!).round
+
 function resultOf(child: ChildPeer, user: string, state: string): PeerResult {
   const listening = child.last('listening')!
-  const round = child.last('round')!
   const { test, baseTest: base, bytes } = child.last('result')!
   const own = (evaluation: Evaluation) =>
     (evaluation.groups.find(({ name }) => name.startsWith(`${user}.`)) ?? evaluation).perplexity
@@ -207,8 +209,8 @@ function resultOf(child: ChildPeer, user: string, state: string): PeerResult {
     perplexity: test.perplexity,
     baseOwnPerplexity: own(base),
     ownPerplexity: own(test),
-    rounds: round.round,
-    mixedWith: round.mixedWith,
+    rounds: roundOf(child),
+    mixedWith: child.last('round')?.mixedWith ?? 0,
     bytesSent: bytes.sent,
     consensusDistance: child.last('consensus')?.consensusDistance,
     http: listening.http,
