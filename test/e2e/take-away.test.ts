@@ -45,7 +45,7 @@ it('peers with one expert and with four share a generalist', async () => {
 describe('the model of the one with four', () => {
   const run = (...args: string[]) => runCli([...args, '--base', base, '--json'])
   const exported = (as: ExportKind, out: string, state = at('many')) =>
-    exportModel({ as, state, out, expert: 3, base, hubId: null })
+    exportModel({ as, state, out, expert: 3, base, hubName: null })
 
   it('leaves as adapters', async () => {
     const { code, stdout } = await run('export', '--state', at('many'), '--out', at('peft'))

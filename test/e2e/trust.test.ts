@@ -212,7 +212,7 @@ describe('differential privacy', () => {
     expect(await readdir(state)).not.toContain('published')
     // Nor when it is taken away and brought back.
     const taken = join(folder, 'alone.safetensors')
-    await exportModel({ as: 'mixture', state, out: taken, expert: 0, base, hubId: null })
+    await exportModel({ as: 'mixture', state, out: taken, expert: 0, base, hubName: null })
     const back = freshState()
     await importMixture({ file: taken, state: back, base })
     expect(await readStateDirectory(back).privacy(1)).toEqual({ releases: 0, unprotected: true })

@@ -26,7 +26,7 @@ export { ModelError, type ModelErrorDetail } from './errors.ts'
 export { estimateMemory, fittingPlan, type MemoryEstimate, type MemoryPlan } from './memory-estimate.ts'
 export { mergedArrays } from './export/merged.ts'
 export { decodeMixture, encodeMixture, type MixtureFile, resumedState } from './export/mixture-file.ts'
-export { type PeftAdapter, peftAdapters } from './export/peft.ts'
+export { type HubName, type PeftAdapter, peftAdapters } from './export/peft.ts'
 export { type TrainedModel, trainedModel, withOneExpert } from './export/trained-model.ts'
 export { evaluate, type Evaluation } from './evaluate.ts'
 export {

@@ -40,7 +40,8 @@ export interface Pretrainer {
   /** The parameters under Hugging Face's names. */
   arrays(): Promise<NamedArray[]>
   save(): Promise<PretrainState>
-  restore(state: PretrainState): void
+  /** @throws ModelError `CHECKPOINT_INVALID` when it is not this model's */
+  restore(state: PretrainState, path: string): void
 }
 
 export async function createPretrainer(
@@ -113,7 +114,12 @@ export async function createPretrainer(
       return { step, arrays: saved }
     },
 
-    restore(state) {
+    restore(state, path) {
+      requireSameModel(
+        state.arrays,
+        keys.flatMap((key) => layout.entries.map(({ name, shape }) => ({ name: `${key}/${name}`, shape }))),
+        path,
+      )
       const byName = new Map(state.arrays.map((array) => [array.name, array.values]))
       for (const key of keys) {
         const flat = new Float32Array(layout.size)
@@ -123,6 +129,20 @@ export async function createPretrainer(
       step = state.step
     },
   }
+}
+
+/** These arrays and no others: all of a model of fewer layers would be found in one of more. */
+function requireSameModel(
+  saved: readonly NamedArray[],
+  expected: readonly Pick<NamedArray, 'name' | 'shape'>[],
+  path: string,
+): void {
+  const told = ({ name, shape }: Pick<NamedArray, 'name' | 'shape'>) => `"${name}" of [${shape.join(', ')}]`
+  const [had, wanted] = [saved.map(told), expected.map(told)]
+  const other = had.find((one) => !wanted.includes(one)) ?? wanted.find((one) => !had.includes(one))
+  if (other === undefined) return
+  const reason = `it is of a model of another shape: ${had.includes(other) ? 'it has' : 'it lacks'} ${other}`
+  throw new ModelError({ code: 'CHECKPOINT_INVALID', path, reason })
 }
 
 function pretrainRate({ rate, warmupSteps, steps }: PretrainOptions, step: number): number {

@@ -128,6 +128,23 @@ describe.each(['gpt2-tiny', 'llama-tiny'])('exports of %s', async (name) => {
   })
 })
 
+describe('an adapter', () => {
+  it.each([
+    [null, { base_model_name_or_path: null }],
+    [{ name: 'owner/name' }, { base_model_name_or_path: 'owner/name' }],
+    [
+      { name: 'owner/name', revision: 'v1.0' },
+      { base_model_name_or_path: 'owner/name', revision: 'v1.0' },
+    ],
+  ])('names its base as the hub does: %o', async (base, expected) => {
+    const { trained } = await fixture('gpt2-tiny')
+    for (const { config } of peftAdapters(trained, base)) {
+      const { base_model_name_or_path, revision } = config
+      expect({ base_model_name_or_path, revision }).toEqual(expected)
+    }
+  })
+})
+
 describe('a chosen expert', () => {
   it('must exist', async () => {
     const { trained } = await fixture('gpt2-tiny')

@@ -62,11 +62,28 @@ describe('a pretrainer', () => {
     const expected = await progress(whole, 6)
 
     const resumed = await pretrainerOf()
-    resumed.restore(state)
+    resumed.restore(state, 'saved')
     expect(resumed.step).toBe(7)
     expect(await progress(resumed, 6)).toEqual(expected)
     const arrays = new Map((await resumed.save()).arrays.map(({ name, values }) => [name, values]))
     for (const { name, values } of (await whole.save()).arrays) expectSame(arrays.get(name)!, values, name)
+  })
+
+  it.each([
+    ['more layers', { layers: TINY.layers + 1 }, /it has "base\/h\.2/],
+    ['fewer layers', { layers: TINY.layers - 1 }, /it lacks "base\/h\.1/],
+    ['another width', { width: 2 * TINY.width }, /it has "base\/wte.weight" of \[/],
+    ['another context', { positions: TINY.positions + 1 }, /it has "base\/wpe.weight" of \[/],
+  ])('refuses what was saved of a model of %s, and stays what it is', async (_, saved, reason) => {
+    const state = await (await pretrainerOf({ model: { ...TINY, ...saved } })).save()
+    const other = await pretrainerOf()
+    const before = await other.save()
+    const refused = await refusal(() => {
+      other.restore({ ...state, step: 7 }, 'saved')
+    })
+    expect(refused).toMatchObject({ code: 'CHECKPOINT_INVALID', path: 'saved' })
+    expect(refused).toHaveProperty('reason', expect.stringMatching(reason))
+    expect(await other.save()).toEqual(before)
   })
 
   it('gives its parameters under the names of the base, which then computes the same', async () => {

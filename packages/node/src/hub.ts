@@ -1,7 +1,7 @@
-import { downloadFile, HubApiError, type ListFileEntry, listFiles, modelInfo } from '@huggingface/hub'
-import { createHash } from 'node:crypto'
+import { HubApiError, type ListFileEntry, listFiles, modelInfo } from '@huggingface/hub'
+import { createHash, randomUUID } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
-import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -30,7 +30,7 @@ const STALL_MS = 60_000
 
 /**
  * The folder of a model of the hub, downloaded if it is not yet here. Every file is checked against the hub's hash of it.
- * Without a connection, what was downloaded whole before under that name is used.
+ * Where the hub does not answer, what was downloaded whole before under that name is used.
  * @throws NodeError `BASE_DOWNLOAD_FAILED`
  */
 export async function fetchBase(id: string, options: HubOptions): Promise<string> {
@@ -45,7 +45,7 @@ export async function fetchBase(id: string, options: HubOptions): Promise<string
     await replaceFile(refOf(kept, revision), sha)
     return folder
   } catch (error) {
-    const known = error instanceof HubApiError ? undefined : await earlier(kept, revision)
+    const known = isUnanswered(error) ? await earlier(kept, revision) : undefined
     if (known !== undefined) return known
     throw new NodeError(
       { code: 'BASE_DOWNLOAD_FAILED', id, reason: reasonOf(error, options.url) },
@@ -64,16 +64,34 @@ async function earlier(kept: string, revision: string): Promise<string | undefin
   return sha === undefined ? undefined : join(kept, sha)
 }
 
-/** What the library needs to reach the hub, with a watch on the connection. */
+/** Whether the hub said nothing, or not now: all else speaks of the model, and what is here may not be what was asked for. */
+function isUnanswered(error: unknown): boolean {
+  if (error instanceof HubApiError) return error.statusCode === 429 || error.statusCode >= 500
+  // A TypeError with a cause is how fetch tells of a network that cannot be reached, or that breaks on the way.
+  return error instanceof Stalled || (error instanceof TypeError && error.cause !== undefined)
+}
+
+class Stalled extends Error {
+  constructor() {
+    super(`nothing has come for ${STALL_MS / 1000} s`)
+  }
+}
+
+/** What is needed to reach the hub, with a watch on the connection. */
 function createLine({ url, token }: HubOptions) {
   const abort = new AbortController()
-  const stalled = () => abort.abort(new Error(`nothing has come for ${STALL_MS / 1000} s`))
-  const timer = setTimeout(stalled, STALL_MS)
+  const timer = setTimeout(() => abort.abort(new Stalled()), STALL_MS)
+  const watched: typeof fetch = (input, init) => fetch(input, { ...init, signal: abort.signal })
   return {
-    access: {
-      hubUrl: url,
-      fetch: ((input, init) => fetch(input, { ...init, signal: abort.signal })) as typeof fetch,
-      ...(token === undefined ? {} : { accessToken: token }),
+    access: { hubUrl: url, fetch: watched, ...(token === undefined ? {} : { accessToken: token }) },
+    /** A file as it comes. (The library's stream tells only the text of what went wrong, not what it was.) */
+    async open(name: string, sha: string, path: string): Promise<AsyncIterable<Uint8Array>> {
+      const response = await watched(`${url}/${name}/resolve/${sha}/${path}`, {
+        headers: token === undefined ? {} : { Authorization: `Bearer ${token}` },
+      })
+      if (response.status === 404) throw new Error(`the hub lists ${path} but does not have it`)
+      if (!response.ok) throw new HubApiError(response.url, response.status)
+      return Readable.fromWeb(response.body as ReadableStream<Uint8Array>)
     },
     alive: () => void timer.refresh(),
     close: () => clearTimeout(timer),
@@ -94,23 +112,17 @@ async function download(
   const total = files.reduce((sum, { size }) => sum + size, 0)
   let received = 0
   await mkdir(folder, { recursive: true })
+  await removeAbandoned(folder)
   for (const file of files) {
     const path = join(folder, file.path)
     if ((await stat(path).catch(() => undefined))?.size === file.size) {
       received += file.size
       continue
     }
-    const blob = await downloadFile({
-      repo: name,
-      path: file.path,
-      revision: sha,
-      xet: false,
-      ...line.access,
-    })
-    if (blob === null) throw new Error(`the hub lists ${file.path} but does not have it`)
-    const incomplete = `${path}.incomplete`
+    const bytes = await line.open(name, sha, file.path)
+    // A name that nobody else writes to: another process may be downloading the same.
+    const incomplete = `${path}.${randomUUID()}${INCOMPLETE}`
     try {
-      const bytes = Readable.fromWeb(blob.stream() as ReadableStream<Uint8Array>)
       const watched = checked(bytes, file, (length) => {
         line.alive()
         received += length
@@ -121,6 +133,18 @@ async function download(
     } finally {
       await rm(incomplete, { force: true })
     }
+  }
+}
+
+const INCOMPLETE = '.incomplete'
+
+/** What downloads left behind that were killed: one that goes on has written something since it could have stalled. */
+async function removeAbandoned(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!name.endsWith(INCOMPLETE)) continue
+    const path = join(folder, name)
+    const found = await stat(path).catch(() => undefined) // its owner may just have finished
+    if (found !== undefined && Date.now() - found.mtimeMs > 2 * STALL_MS) await rm(path, { force: true })
   }
 }
 

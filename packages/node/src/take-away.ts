@@ -5,6 +5,7 @@ import {
   decodeMixture,
   encodeCheckpoint,
   encodeMixture,
+  type HubName,
   loadBase,
   mergedArrays,
   peftAdapters,
@@ -42,7 +43,7 @@ export interface ExportOptions {
   readonly expert: number
   readonly base: string | undefined
   /** What the base is called where adapters are loaded. */
-  readonly hubId: string | null
+  readonly hubName: HubName | null
 }
 
 export interface Exported {
@@ -73,7 +74,7 @@ export async function exportModel(options: ExportOptions): Promise<Exported> {
   const personal = await readPersonal(options.state, options.base)
   const { trained, round } = personal
   const parts = await wholly(out, async (path) => {
-    if (as === 'peft') return writeAdapters(path, trained, options.hubId)
+    if (as === 'peft') return writeAdapters(path, trained, options.hubName)
     if (as === 'merged') return writeMerged(path, personal.base, withOneExpert(trained, options.expert))
     await writeFile(path, await personal.mixtureFile(), { mode: 0o600 })
     return []
@@ -127,8 +128,8 @@ async function readPersonal(folder: string, given: string | undefined): Promise<
   throw failure as Error
 }
 
-async function writeAdapters(out: string, trained: TrainedModel, hubId: string | null): Promise<string[]> {
-  const adapters = peftAdapters(trained, hubId)
+async function writeAdapters(out: string, trained: TrainedModel, hubName: HubName | null): Promise<string[]> {
+  const adapters = peftAdapters(trained, hubName)
   for (const { name, config, arrays } of adapters) {
     const folder = join(out, name)
     await mkdir(folder, { recursive: true })

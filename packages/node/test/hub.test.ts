@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
-import { createServer } from 'node:http'
+import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { NodeError } from '../src/errors.ts'
+import '../src/polyfill.ts'
 import { fetchBase, type HubOptions, isHubId } from '../src/hub.ts'
 
 const SHA = '0123456789abcdef0123456789abcdef01234567'
+const LATER_SHA = SHA.replaceAll('0', 'f')
 const sha256 = (bytes: string) => createHash('sha256').update(bytes).digest('hex')
 const gitBlob = (bytes: string) => createHash('sha1').update(`blob ${bytes.length}\0${bytes}`).digest('hex')
 
@@ -28,6 +30,10 @@ interface FakeHub {
   /** Paths asked for. */
   readonly asked: string[]
   tokens: (string | undefined)[]
+  /** It answers everything with this status. */
+  status?: number
+  /** Sends the weights in its own way. */
+  sendWeights?: (response: ServerResponse) => void
 }
 
 describe('a base from the hub', () => {
@@ -44,10 +50,11 @@ describe('a base from the hub', () => {
       hub.tokens.push(request.headers.authorization)
       const json = (value: unknown, status = 200) =>
         response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(value))
+      if (hub.status !== undefined) return json({ error: 'not now' }, hub.status)
       const revision = /^\/api\/models\/some\/model\/revision\/(.+)$/.exec(pathname)?.[1]
       if (revision !== undefined && revision in hub.revisions)
         return json({ _id: '1', id: 'some/model', sha: hub.revisions[revision], lastModified: '2024-01-01' })
-      if (pathname === `/api/models/some/model/tree/${SHA}`) {
+      if (/^\/api\/models\/some\/model\/tree\/[0-9a-f]{40}$/.test(pathname)) {
         return json(
           Object.entries(hub.files).map(([path, bytes]) => ({
             ...{ type: 'file', path, size: bytes.length, oid: hub.lies[path] ?? gitBlob(bytes) },
@@ -57,16 +64,11 @@ describe('a base from the hub', () => {
           })),
         )
       }
-      const file = pathname.replace(`/some/model/resolve/${SHA}/`, '')
+      const file = pathname.replace(/^\/some\/model\/resolve\/[0-9a-f]{40}\//, '')
       const bytes = hub.files[file]
       if (bytes === undefined) return json({ error: 'Repository not found' }, 404)
-      const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '')
-      const headers = { ETag: `"${gitBlob(bytes)}"` }
-      if (range === null) return response.writeHead(200, headers).end(bytes)
-      const [from, to] = [Number(range[1]), range[2] === '' ? bytes.length - 1 : Number(range[2])]
-      return response
-        .writeHead(206, { ...headers, 'Content-Range': `bytes ${from}-${to}/${bytes.length}` })
-        .end(bytes.slice(from, to + 1))
+      if (file === 'model.safetensors' && hub.sendWeights !== undefined) return hub.sendWeights(response)
+      return response.writeHead(200).end(bytes)
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     seen = []
@@ -178,6 +180,80 @@ describe('a base from the hub', () => {
   it('that is not in the cache is refused without a connection', async () => {
     await goOffline()
     expect(await refusal()).toContain('cannot be reached')
+  })
+
+  it.each([429, 503])('is taken from the cache when the hub answers with status %i', async (status) => {
+    const folder = await fetchBase('some/model', options)
+    hub.status = status
+    expect(await fetchBase('some/model', options)).toBe(folder)
+    hub.revisions['v2'] = SHA
+    expect(await refusal('some/model@v2')).toContain(`status ${status}`)
+  })
+
+  /** The folder of a commit that was downloaded whole; the hub has gone on to another since. */
+  const superseded = async () => {
+    const folder = await fetchBase('some/model', options)
+    hub.revisions['main'] = LATER_SHA
+    return folder
+  }
+
+  it('is taken from the cache when the connection breaks on the way', async () => {
+    const folder = await superseded()
+    hub.sendWeights = (response) => {
+      response.writeHead(200, { 'Content-Length': WEIGHTS.length })
+      response.write(WEIGHTS.slice(0, 1000), () => response.destroy())
+    }
+    expect(await fetchBase('some/model', options)).toBe(folder)
+    expect(await contents(folder)).toEqual(SINGLE)
+    const left = await readdir(join(options.cache, 'some--model', LATER_SHA))
+    expect(left).not.toContainEqual(expect.stringMatching(/incomplete$/))
+  })
+
+  it.each(['changed', 'gone'])(
+    'is not taken from the cache when what the hub says is wrong: %s',
+    async (how) => {
+      await superseded()
+      if (how === 'changed') hub.lies['model.safetensors'] = sha256('x')
+      else hub.sendWeights = (response) => response.writeHead(404).end()
+      expect(await refusal()).toMatch(/does not have (the hash|it)/)
+    },
+  )
+
+  it('is not taken from the cache when it has become another kind of model', async () => {
+    await superseded()
+    delete hub.files['config.json']
+    expect(await refusal()).toContain('it has no config.json')
+  })
+
+  it('is whole for each of two that download it at once', async () => {
+    const [firstIsHere, secondHasBegun] = [
+      Promise.withResolvers<undefined>(),
+      Promise.withResolvers<undefined>(),
+    ]
+    let asked = 0
+    hub.sendWeights = (response) => {
+      const mayEnd = ++asked === 1 ? secondHasBegun : firstIsHere
+      response.write(WEIGHTS.slice(0, 100_000))
+      if (asked === 2) secondHasBegun.resolve(undefined)
+      void mayEnd.promise.then(() => response.end(WEIGHTS.slice(100_000)))
+    }
+    const both = [fetchBase('some/model', options), fetchBase('some/model', options)]
+    const folder = await Promise.race(both)
+    expect(await readFile(join(folder, 'model.safetensors'), 'utf8')).toBe(WEIGHTS)
+    firstIsHere.resolve(undefined)
+    expect(await Promise.all(both)).toEqual([folder, folder])
+    expect(await contents(folder)).toEqual(SINGLE)
+  })
+
+  it('leaves nothing behind of a download that was killed', async () => {
+    const folder = await fetchBase('some/model', options)
+    const [abandoned, going] = ['one.incomplete', 'other.incomplete'].map((name) => join(folder, name))
+    for (const path of [abandoned!, going!]) await writeFile(path, 'some of it')
+    await utimes(abandoned!, 0, 0)
+    await fetchBase('some/model', options)
+    expect((await readdir(folder)).filter((name) => name.endsWith('.incomplete'))).toEqual([
+      'other.incomplete',
+    ])
   })
 
   it('has a name that is no path', () => {

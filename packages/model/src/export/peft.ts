@@ -9,12 +9,20 @@ export interface PeftAdapter {
   readonly arrays: readonly NamedArray[]
 }
 
+/** What a base is called on the Hugging Face hub. */
+export interface HubName {
+  /** `owner/name`. */
+  readonly name: string
+  /** A branch, tag or commit; else `main`. */
+  readonly revision?: string | undefined
+}
+
 /**
  * `attention`, and each expert's MLP as `generalist`, `specialist-1`, ...: parts that do not overlap. And each expert with
  * attention, as `attention+generalist`, ...: the base with one of these is our model with that expert chosen.
  * @param base - what PEFT is told that the adapters belong to
  */
-export function peftAdapters(trained: TrainedModel, base: string | null): PeftAdapter[] {
+export function peftAdapters(trained: TrainedModel, base: HubName | null): PeftAdapter[] {
   const linears = adaptedLinears(trained.model)
   const attention = linears.filter(({ part }) => part === 'attention')
   const mlp = linears.filter(({ part }) => part === 'mlp')
@@ -41,13 +49,14 @@ export function peftAdapters(trained: TrainedModel, base: string | null): PeftAd
 /** Of the body within the whole model, which our names for GPT-2 leave out. */
 const PREFIX: Readonly<Record<ModelConfig['architecture'], string>> = { gpt2: 'transformer.', llama: '' }
 
-function configOf({ model, mixture }: TrainedModel, linears: readonly AdaptedLinear[], base: string | null) {
+function configOf({ model, mixture }: TrainedModel, linears: readonly AdaptedLinear[], base: HubName | null) {
   // `attn.c_proj`: GPT-2 has one in attention and one in the MLP.
   const names = linears.map(({ module }) => module.split('.').slice(-2).join('.'))
   return {
     peft_type: 'LORA',
     task_type: 'CAUSAL_LM',
-    base_model_name_or_path: base,
+    base_model_name_or_path: base?.name ?? null,
+    ...(base?.revision === undefined ? {} : { revision: base.revision }),
     inference_mode: true,
     r: mixture.rank,
     lora_alpha: mixture.alpha,

@@ -1,3 +1,4 @@
+import type { HubName } from '@comigs/model'
 import type { Command } from 'commander'
 import { resolveBase } from '../base-folder.ts'
 import type { Exported, ExportKind } from '../take-away.ts'
@@ -52,11 +53,12 @@ Examples:
   npx comigs-peer export --as mixture --out mine.safetensors`,
     )
     .action(async ({ json, base: given, ...flags }: ExportFlags) => {
+      const out = needed('--out', flags.out)
       const base = await resolveBase(given, downloadBar)
       // What was resolved to another path is called so on the hub.
-      const hubId = given === undefined || given === base ? null : given
+      const hubName = given === undefined || given === base ? null : hubNameOf(given)
       const { exportModel } = await import('../take-away.ts')
-      const exported = await exportModel({ ...flags, out: needed('--out', flags.out), base, hubId })
+      const exported = await exportModel({ ...flags, out, base, hubName })
       if (json === true) printJson({ event: 'exported', ...exported })
       else describe(exported, flags.expert).forEach(print)
     })
@@ -85,6 +87,12 @@ Example:
           `imported    ${imported.experts} experts of ${imported.federation}, as of round ${imported.round}, into ${imported.state}`,
         )
     })
+}
+
+/** Of a base that was found on the hub: `owner/name`, with `@` a revision. */
+function hubNameOf(id: string): HubName {
+  const [name, revision] = id.split('@')
+  return { name: name!, revision }
 }
 
 function describe({ as, out, parts, experts, round }: Exported, expert: number): string[] {

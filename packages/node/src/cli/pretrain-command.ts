@@ -1,8 +1,10 @@
 import type * as Model from '@comigs/model'
-import type { DataSource, EngineName, ModelConfig } from '@comigs/model'
+import type { DataSource, EngineName, ModelConfig, Pretrainer } from '@comigs/model'
+import { reasonOf } from '@comigs/model/light'
 import type { Command } from 'commander'
-import { appendFile, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { appendFile, copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { NodeError } from '../errors.ts'
 import { between, needed, option, shared, wholeNumber } from './options.ts'
 import { count, print, printJson } from './output.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -68,12 +70,15 @@ async function pretrain(flags: Flags): Promise<void> {
   const data = needed('--data', flags.data)
   const tokenizerFolder = needed('--tokenizer', flags.tokenizer)
   const out = needed('--out', flags.out)
+  requireHeads(flags)
   const stop = stopSignal()
   const tokenizer = await model.loadTokenizer(tokenizerFolder)
-  const source = await splitFolder(data)
+  const source = await splitFolder(data, model)
   const splits = await model.readSplits(source)
   const train = model.tokenize(splits.train, tokenizer)
   const valid = model.tokenize(splits.valid, tokenizer)
+  model.requireSequence('train', train.tokens.length, flags.context)
+  model.requireSequence('valid', valid.tokens.length, flags.context)
   const validBytes = splits.valid
     .flatMap(({ documents }) => documents)
     .reduce((sum, { text }) => sum + Buffer.byteLength(text), 0)
@@ -100,7 +105,7 @@ async function pretrain(flags: Flags): Promise<void> {
   })
   await mkdir(out, { recursive: true })
   const stateFile = join(out, 'pretraining.safetensors')
-  await resume(pretrainer, stateFile, model)
+  await resume(pretrainer, stateFile, { model, heads: flags.heads })
 
   const json = flags.json === true
   const parameters = model.baseLayout(config).size
@@ -140,7 +145,10 @@ async function pretrain(flags: Flags): Promise<void> {
     const bitsPerByte = (validLoss * tokens) / Math.LN2 / validBytes
     await report({ ...line, validLoss: rounded(validLoss), bitsPerByte: rounded(bitsPerByte) })
     const { step, arrays } = await pretrainer.save()
-    await replaceFile(stateFile, model.writeSafetensors(arrays, { step: String(step) }))
+    await replaceFile(
+      stateFile,
+      model.writeSafetensors(arrays, { step: String(step), heads: String(flags.heads) }),
+    )
     const weights = model.writeSafetensors(await pretrainer.arrays(), { format: 'pt' }, 'F16')
     await replaceFile(join(out, 'model.safetensors'), weights)
   }
@@ -157,22 +165,55 @@ const isStopped = (signal: AbortSignal): boolean => signal.aborted
 
 const rounded = (value: number): number => Number(value.toPrecision(5))
 
-async function splitFolder(folder: string): Promise<DataSource> {
-  const { readdir } = await import('node:fs/promises')
-  const files = await readdir(folder)
-  const of = (split: string) =>
-    files.filter((file) => file.includes(`.${split}.txt`)).map((file) => join(folder, file))
+/** @throws NodeError `OPTION_INVALID` */
+function requireHeads({ heads, width }: Flags): void {
+  if (width % heads === 0) return
+  const reason = `does not divide the width, ${width}`
+  throw new NodeError({ code: 'OPTION_INVALID', option: '--heads', value: String(heads), reason })
+}
+
+/** @throws ModelError `DATA_MISSING` */
+async function splitFolder(folder: string, model: typeof Model): Promise<DataSource> {
+  const missing = (reason: string, cause?: unknown) =>
+    new model.ModelError({ code: 'DATA_MISSING', path: folder, reason }, { cause })
+  const files = await readdir(folder).catch((error: unknown) => {
+    throw missing(reasonOf(error), error)
+  })
+  const of = (split: string) => {
+    const found = files.filter((file) => file.includes(`.${split}.txt`)).map((file) => join(folder, file))
+    if (found.length === 0) throw missing(`the folder holds no *.${split}.txt, nor .gz of it`)
+    return found
+  }
   return { train: of('train'), valid: of('valid'), test: of('valid') }
 }
 
+/**
+ * What was saved; undefined when nothing was.
+ * @throws NodeError `STATE_UNUSABLE` when it cannot be read: it would be written over
+ */
+async function readSaved(path: string): Promise<Uint8Array | undefined> {
+  try {
+    return await readFile(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new NodeError({ code: 'STATE_UNUSABLE', path, reason: reasonOf(error) }, { cause: error })
+  }
+}
+
+/** @throws ModelError `CHECKPOINT_INVALID` when what was saved is not this model's */
 async function resume(
-  pretrainer: { restore(state: { step: number; arrays: never[] }): void },
+  pretrainer: Pretrainer,
   path: string,
-  model: typeof Model,
+  { model, heads }: { readonly model: typeof Model; readonly heads: number },
 ): Promise<void> {
-  const bytes = await readFile(path).catch(() => undefined)
+  const bytes = await readSaved(path)
   if (bytes === undefined) return
+  const invalid = (reason: string) => new model.ModelError({ code: 'CHECKPOINT_INVALID', path, reason })
   const file = model.readSafetensors(bytes, path)
-  const arrays = file.names.map((name) => file.array(name)) as never[]
-  pretrainer.restore({ step: Number(file.metadata['step']), arrays })
+  const step = Number(file.metadata['step'])
+  if (!Number.isInteger(step)) throw invalid('it does not say at which step it was saved')
+  // No array shows how many there are; what was saved by earlier versions does not say it.
+  const savedHeads = Number(file.metadata['heads'] ?? heads)
+  if (savedHeads !== heads) throw invalid(`it is of a model of another shape: it has ${savedHeads} heads`)
+  pretrainer.restore({ step, arrays: file.names.map((name) => file.array(name)) }, path)
 }

@@ -15,7 +15,7 @@ import { stopSignal } from './stop-signal.ts'
 
 interface Flags extends HttpFlags {
   readonly state: string
-  readonly base?: string
+  readonly base?: string | undefined
   readonly baseDtype: BaseDtype
   readonly engine: 'auto'
   readonly threads: number
@@ -38,12 +38,19 @@ export function addServeCommand(program: Command): void {
     .addOption(shared.config())
     .addOption(shared.json())
     .addHelpText('after', '\nExample:\n  npx comigs-peer serve --state .comigs --http 8000')
-    .action((flags: Flags) => withTrainingWorker((training) => serve(flags, training, stopSignal())))
+    .action(async (flags: Flags) => {
+      // Before ctrl-C is ours: a download heeds no signal.
+      const base = await resolveBase(flags.base, downloadBar)
+      const stop = stopSignal()
+      await withTrainingWorker((training) => serve({ ...flags, base }, training, stop))
+    })
 }
 
-async function serve(flags: Flags, training: Training, stop: AbortSignal): Promise<void> {
-  const base = await resolveBase(flags.base, downloadBar)
-  const model = await loadPersonalModel(training, { ...flags, base })
+export async function serve(flags: Flags, training: Training, stop: AbortSignal): Promise<void> {
+  const stopped = once(stop, 'abort').then(() => undefined)
+  // Loading heeds no signal, and nothing is lost with it.
+  const model = await Promise.race([loadPersonalModel(training, flags), stopped])
+  if (model === undefined) return
   const metrics = createMetrics()
   const { federation, round, engine, device, reason } = model
   metrics.info.set(
@@ -84,7 +91,6 @@ async function serve(flags: Flags, training: Training, stop: AbortSignal): Promi
   })
   if (flags.json === true) printJson({ event: 'serving', http: http.url, round, federation })
   else print(`serving     ${http.url}/v1 (as of round ${round}; ctrl-C stops)\npage        ${http.url}`)
-  // It may have been asked to stop while it loaded.
-  if (!stop.aborted) await once(stop, 'abort')
+  await stopped
   await http.stop()
 }
