@@ -68,6 +68,16 @@ describe('a simulated swarm', () => {
     TIMEOUT_MS,
   )
 
+  it(
+    'of four, with a straggler, does not part in two pairs that only listen to each other',
+    async () => {
+      const { violations, consensus } = await runScenario(scenarioOf(665))
+      expect(violations).toEqual([])
+      expect(consensus).toBeLessThan(0.001)
+    },
+    TIMEOUT_MS,
+  )
+
   it('draws every kind of trouble from its seeds', () => {
     const drawn = Array.from({ length: 200 }, (_, seed) => scenarioOf(seed))
     for (const trouble of [
