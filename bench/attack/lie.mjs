@@ -22,13 +22,27 @@ const lying = `
 function lying(init) {
   const { gossip, averaging } = init
   let start
+  let told
   const lie = (x) => {
     start ??= x.slice()
     return x.map((value, k) => start[k] + SCALE * (value - start[k]))
   }
   return {
     ...init,
-    gossip: { ...gossip, publish: (x, round) => gossip.publish(lie(x), round) },
+    manifest: { ...init.manifest, robust: false },
+    gossip: {
+      ...gossip,
+      publish(x, round) {
+        told = lie(x)
+        return gossip.publish(told, round)
+      },
+      // From where it is, not from what it told: else it would drive itself away from the others.
+      mix(x, muted) {
+        const report = gossip.mix(x, muted)
+        const weight = report.mixedWith.reduce((sum, { weight, clip }) => sum + weight * clip, 0)
+        return { ...report, increment: report.increment.map((value, k) => value + weight * (told[k] - x[k])) }
+      },
+    },
     averaging: { ...averaging, offer: (x) => averaging.offer(lie(x)) },
   }
 }

@@ -264,6 +264,7 @@ const LEFT_OUT: Readonly<Record<LeftOutReason | 'new', string>> = {
   new: 'came after the last mixture (new)',
   stale: 'silent for too long (stale)',
   muted: 'mixing it in did harm (muted)',
+  opposed: 'has learnt against us (opposed)',
   pending: 'still being fetched (pending)',
   malformed: `its copy ${REASONS.malformed} (malformed)`,
   hash: `its copy ${REASONS.hash} (hash)`,

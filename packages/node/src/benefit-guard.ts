@@ -52,8 +52,8 @@ const BATCHES = 2
 
 /**
  * Clipping bounds how far a neighbour moves us; this asks whether it moves us for the worse. One neighbour a round is mixed
- * in after all others, with a look at the validation loss before and after. Where it does harm another one is looked at, and
- * so on: liars are seldom alone.
+ * in after all others, with a look at the validation loss before and after, and before it everyone who was clipped. Where it does
+ * harm another one is looked at, and so on: liars are seldom alone.
  */
 export interface BenefitGuard {
   /** Neighbours not to mix with in this round. */
@@ -78,6 +78,8 @@ interface Standing {
 }
 
 const UNKNOWN: Standing = { triedAt: 0, sentence: 0, mutedUntil: undefined }
+
+type Mixed = MixReport['mixedWith'][number]
 
 export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
   /** Also of those who are away, or a liar who goes would come back with a clean slate. */
@@ -138,8 +140,10 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
         remember(returning, { ...standing(returning), mutedUntil: round + 1 }) // behind the others, who may be here
       }
       const harmful: string[] = []
-      const turn = (peer: string) => (peer === returning ? -1 : standing(peer).triedAt)
-      for (const { peer, weight, clip } of visible.toSorted((a, b) => turn(a.peer) - turn(b.peer))) {
+      // Who had to be clipped first, the most clipped before the others: honest peers hardly ever have to be.
+      const turn = ({ peer, clip }: Mixed) =>
+        peer === returning ? -Infinity : clip < 1 ? clip - 1 : standing(peer).triedAt
+      for (const { peer, weight, clip } of visible.toSorted((a, b) => turn(a) - turn(b))) {
         const part = mixture.contribution(peer)
         await takeBack(part)
         const share = Math.max(weight, HALF_WAY)
@@ -149,7 +153,8 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
         const { sentence } = standing(peer)
         if (await tryOut(peer, { part, step }, ofNeighbours)) {
           remember(peer, { triedAt: round, sentence: sentence / 2, mutedUntil: undefined })
-          break
+          if (clip === 1) break
+          continue
         }
         const longer = Math.min(Math.max(1, LONGER * sentence), LONGEST_ROUNDS)
         remember(peer, { triedAt: round, sentence: longer, mutedUntil: round + longer })

@@ -26,6 +26,7 @@ import {
   difference,
   distance,
   edgeWeight,
+  isOpposed,
   mean,
   mixingIncrement,
   norm,
@@ -55,7 +56,7 @@ export type RefusalReason = FetchFailure | 'signature' | 'rate' | 'old' | 'full'
  * Why a peer was not mixed with: silent for too long, muted by the benefit guard, still being fetched, or not to be had.
  * Labels of a metric, too.
  */
-export const LEFT_OUT_REASONS = ['stale', 'muted', 'pending', ...FETCH_FAILURES] as const
+export const LEFT_OUT_REASONS = ['stale', 'muted', 'opposed', 'pending', ...FETCH_FAILURES] as const
 export type LeftOutReason = (typeof LEFT_OUT_REASONS)[number]
 
 export interface GossipEvents {
@@ -212,6 +213,8 @@ export function createGossip(init: GossipInit): Gossip {
   }
   let ownPayload = payloadOf(own.payload)
   let mixtures = 0
+  /** Whom the last mixture left out; they do not count as neighbours. */
+  let unheard = NOBODY
   let stopped = false
 
   const refuse = (reason: RefusalReason, peer: string, detail: string) => {
@@ -422,6 +425,7 @@ export function createGossip(init: GossipInit): Gossip {
   /** Mixtures that a copy has sat out, in rounds of ours: 0 if it moved since the last. */
   const age = (copy: Copy): number => mixtures - copy.seenAt
   const alive = () => [...copies].filter(([, copy]) => age(copy) <= STALE_ROUNDS)
+  const heard = () => alive().filter(([peer]) => !unheard.has(peer))
   const inOrder = <T>(entries: readonly (readonly [string, T])[]) =>
     [...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
 
@@ -431,10 +435,14 @@ export function createGossip(init: GossipInit): Gossip {
     return inOrder(
       [...new Set([...copies.keys(), ...pulls.keys(), ...failures.keys()])].map((peer) => [peer, peer]),
     )
-      .filter(([peer]) => !living.has(peer) || muted.has(peer))
+      .filter(([peer]) => !living.has(peer) || unheard.has(peer))
       .map(([peer]) => ({
         peer,
-        reason: living.has(peer) ? 'muted' : (failures.get(peer) ?? (pulls.has(peer) ? 'pending' : 'stale')),
+        reason: living.has(peer)
+          ? muted.has(peer)
+            ? 'muted'
+            : 'opposed'
+          : (failures.get(peer) ?? (pulls.has(peer) ? 'pending' : 'stale')),
       }))
   }
 
@@ -468,7 +476,7 @@ export function createGossip(init: GossipInit): Gossip {
         length: bytes.byteLength,
         payloadHash: payload.hash,
         copyHash: hashOf(values),
-        degree: alive().length,
+        degree: heard().length,
         // A model that has gone astray has none, and is not to be refused for it.
         ...(perplexity !== undefined && isPerplexity(perplexity) ? { perplexity } : {}),
       },
@@ -583,21 +591,22 @@ export function createGossip(init: GossipInit): Gossip {
 
     mix(x, muted = NOBODY) {
       patience.close()
-      const living = inOrder(alive())
-      const heard = living.filter(([peer]) => !muted.has(peer))
+      const opposed = alive().filter(([, { values }]) => isOpposed(values, own.copy, initial))
+      unheard = new Set([...muted, ...(manifest.robust ? opposed.map(([peer]) => peer) : [])])
+      const mixing = inOrder(heard())
       const clips = manifest.robust
         ? clipFactors(
-            heard.map(([, { values }]) => distance(values, own.copy)),
+            mixing.map(([, { values }]) => distance(values, own.copy)),
             norm(own.copy),
           )
-        : heard.map(() => 1)
-      const mixedWith = heard.map(([peer, copy], i) => ({
+        : mixing.map(() => 1)
+      const mixedWith = mixing.map(([peer, copy], i) => ({
         peer,
         ageRounds: age(copy),
-        weight: edgeWeight(living.length, copy.announced.degree) * ageDiscount(age(copy), FRESH_ROUNDS),
+        weight: edgeWeight(mixing.length, copy.announced.degree) * ageDiscount(age(copy), FRESH_ROUNDS),
         clip: clips[i]!,
       }))
-      const neighbours = heard.map(([peer, { values }], i) => {
+      const neighbours = mixing.map(([peer, { values }], i) => {
         const { weight, clip } = mixedWith[i]!
         return { peer, copy: values, weight: weight * clip }
       })

@@ -33,6 +33,25 @@ export function clipFactors(distances: readonly number[], own: number): number[]
   return distances.map((distance) => (distance <= radius ? 1 : radius / distance))
 }
 
+/** Cosine below which two have learnt against each other. Honest peers of different text share a direction from the first round. */
+const OPPOSED = -0.1
+
+/**
+ * Whether two copies have moved against each other since both began at `initial`, as who turns the sign of what it learnt
+ * does. Who we have learnt for ourselves is the one we can trust (FLTrust, Cao et al. 2021, arXiv 2012.13995), and nothing else tells such
+ * a lie from the first round on: its length is that of an honest copy, and what it costs is too little to see.
+ */
+export function isOpposed(a: Float32Array, b: Float32Array, initial: Float32Array): boolean {
+  let [dot, squaredA, squaredB] = [0, 0, 0]
+  for (let k = 0; k < initial.length; k++) {
+    const [movedA, movedB] = [a[k]! - initial[k]!, b[k]! - initial[k]!]
+    dot += movedA * movedB
+    squaredA += movedA ** 2
+    squaredB += movedB ** 2
+  }
+  return dot < OPPOSED * Math.sqrt(squaredA * squaredB)
+}
+
 export interface Neighbour {
   readonly copy: Float32Array
   readonly weight: number

@@ -460,6 +460,13 @@ describe('an author that is not mixed with', () => {
       await tell(author, x(1), 1)
       return bob
     },
+    async opposed(world) {
+      const [author, bob] = await honest(world)
+      const learnt = (sign: number) => world.initial.map((value, k) => value + sign * x(1)[k]!)
+      await tell(author, learnt(-1), 1)
+      await tell(bob, learnt(1), 1)
+      return bob
+    },
     async pending(world) {
       const [author, bob] = await honest(world)
       world.network.stall('author', 'bob')
@@ -492,7 +499,7 @@ describe('an author that is not mixed with', () => {
   }
 
   it.each(Object.entries(stories))('is left out with the reason: %s', async (reason, happens) => {
-    const bob = await happens(createWorld())
+    const bob = await happens(createWorld('float32', 64, true))
     const muted = new Set(reason === 'muted' ? ['author'] : [])
     expect(bob.gossip.mix(x(3), muted).leftOut).toEqual([{ peer: 'author', reason }])
   })

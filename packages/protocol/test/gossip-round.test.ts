@@ -190,6 +190,28 @@ describe('mix', () => {
     })
   })
 
+  it('gives peers who leave out the same one the weights that they would have without it', async () => {
+    const { alice, carol } = await allTold()
+    const withoutBob = new Set(['bob'])
+    for (const peer of [alice, carol]) peer.gossip.mix(x(1), withoutBob)
+    for (const peer of [alice, carol]) await tell(peer, x(9), 2)
+    for (const peer of [alice, carol])
+      expect(peer.gossip.mix(x(1), withoutBob).mixedWith).toMatchObject([{ weight: 1 / 2 }])
+  })
+
+  it('leaves out who has learnt against us, where the federation is robust', async () => {
+    for (const robust of [true, false]) {
+      const world = createWorld('float32', 64, robust)
+      const [alice, bob] = (await startPeers(world, ['alice', 'bob'])) as [Peer, Peer]
+      const learnt = (share: number) => world.initial.map((value, k) => value + share * x(7)[k]!)
+      await tell(bob, learnt(-1), 1)
+      await tell(alice, learnt(1), 1)
+      const { mixedWith, leftOut } = alice.gossip.mix(learnt(1))
+      expect(mixedWith).toHaveLength(robust ? 0 : 1)
+      expect(leftOut).toEqual(robust ? [{ peer: 'bob', reason: 'opposed' }] : [])
+    }
+  })
+
   it('leaves out whom it is told to, and says so; the weights of the others stay', async () => {
     const { alice, carol } = await allTold()
     const report = alice.gossip.mix(x(1), new Set(['bob', 'nobody']))

@@ -6,6 +6,7 @@ import {
   consensusDistance,
   distance,
   edgeWeight,
+  isOpposed,
   mean,
   mixingIncrement,
 } from '../src/mixing.ts'
@@ -225,5 +226,27 @@ describe('consensusDistance', () => {
     expect(consensusDistance(scaled(Float32Array.of(4, 4)), copies.map(scaled), initial)).toBe(
       consensusDistance(Float32Array.of(4, 4), copies, initial),
     )
+  })
+})
+
+describe('who has learnt against us', () => {
+  const initial = randomVector(LENGTH, 1)
+  const learnt = randomVector(LENGTH, 2)
+  const at = (share: number, other = learnt) => initial.map((value, k) => value + share * other[k]!)
+
+  it.each([-0.01, -1, -1000])('is who went the other way, by %d times as far', (share) => {
+    expect(isOpposed(at(1), at(share), initial)).toBe(true)
+    expect(isOpposed(at(share), at(1), initial)).toBe(true)
+  })
+
+  it.each([0.01, 1, 1000])('is not who went our way, by %d times as far', (share) => {
+    expect(isOpposed(at(1), at(share), initial)).toBe(false)
+  })
+
+  it('is not who learnt something else, or nothing', () => {
+    const [even, odd] = [0, 1].map((rest) => learnt.map((value, k) => (k % 2 === rest ? value : 0)))
+    expect(isOpposed(at(1, even), at(1, odd), initial)).toBe(false)
+    expect(isOpposed(at(1), initial, initial)).toBe(false)
+    expect(isOpposed(initial, initial, initial)).toBe(false)
   })
 })

@@ -10,8 +10,8 @@ const ROUNDS = 30
 
 type Attack = (honest: Float32Array, round: number) => Float32Array
 
+const turnedRound: Attack = (x) => x.map((value) => -10 * value)
 const ATTACKS: readonly (readonly [string, Attack])[] = [
-  ['turn the update round, ten times over', (x) => x.map((value) => -10 * value)],
   ['send noise', (x, round) => randomVector(x.length, round, 50)],
   ['are always at the same place, far away', (x) => x.map(() => 1e4)],
 ]
@@ -49,6 +49,7 @@ async function errorOf(attack: Attack | undefined, robust: boolean) {
     error: Math.max(...errors) / distance(target, world.initial),
     clippedHonest: clipped.filter(({ peer, clip }) => clip < 1 && Number(peer.slice(5)) < HONEST).length,
     clippedLiars: clipped.filter(({ peer, clip }) => clip < 1 && Number(peer.slice(5)) >= HONEST).length,
+    heardLiars: clipped.filter(({ peer }) => Number(peer.slice(5)) >= HONEST).length,
   }
 }
 
@@ -57,6 +58,17 @@ describe('robust mixing', () => {
     const [on, off] = [await errorOf(undefined, true), await errorOf(undefined, false)]
     expect(on.error).toBe(off.error)
     expect(on.clippedHonest).toBe(0)
+  })
+
+  it('leaves out who turns the update round, whom all have learnt against', async () => {
+    const [off, on, without] = [
+      await errorOf(turnedRound, false),
+      await errorOf(turnedRound, true),
+      await errorOf(undefined, true),
+    ]
+    expect(off.error).toBeGreaterThan(0.8)
+    expect(on.heardLiars).toBe(0)
+    expect(on.error).toBeLessThan(without.error + 0.01)
   })
 
   it.each(ATTACKS)('keeps honest peers on their way when two of nine %s', async (_, attack) => {
