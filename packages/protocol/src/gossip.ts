@@ -591,8 +591,9 @@ export function createGossip(init: GossipInit): Gossip {
 
     mix(x, muted = NOBODY) {
       patience.close()
-      const opposed = alive().filter(([, { values }]) => isOpposed(values, own.copy, initial))
-      unheard = new Set([...muted, ...(manifest.robust ? opposed.map(([peer]) => peer) : [])])
+      const isAgainst = ({ values }: Copy) => manifest.robust && isOpposed(values, own.copy, initial)
+      const against = alive().flatMap(([peer, copy]) => (isAgainst(copy) ? [peer] : []))
+      unheard = new Set([...muted, ...against])
       const mixing = inOrder(heard())
       const clips = manifest.robust
         ? clipFactors(
