@@ -1,22 +1,18 @@
 import { hashBase, reasonOf } from '@comigs/model/light'
-import type { Manifest } from '@comigs/protocol'
+import { LONGEST_NAME, type Manifest } from '@comigs/protocol'
 import { existsSync } from 'node:fs'
 import { access, constants, readdir } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { NodeError } from './errors.ts'
+import { folderOfName, isHubId, nameOfFolder, parseHubId } from './hub-name.ts'
 import type { HubOptions } from './hub.ts'
 
 /** Base models that come with this package. */
 const SHIPPED = fileURLToPath(new URL('../models/', import.meta.url))
 
 export const DEFAULT_BASE = join(SHIPPED, 'base-en')
-
-/** In a manifest. */
-const LONGEST_NAME = 64
-const HUB_NAME = /^[\w-][\w.-]*\/[\w-][\w.-]*$/
-const folderName = (hubName: string): string => hubName.replace('/', '--')
 
 /** Models of the hub, each in `owner--name/<commit>` (hub.ts). */
 const downloads = (): string =>
@@ -25,7 +21,7 @@ const downloads = (): string =>
 /** What others know a base by: `owner/name` on the hub. Any other folder's name is nobody's business. */
 export function publicName(folder: string): string {
   const model = dirname(folder)
-  const name = basename(model).replace('--', '/')
+  const name = nameOfFolder(basename(model))
   return dirname(model) === downloads() && name.length <= LONGEST_NAME ? name : 'base'
 }
 
@@ -39,7 +35,7 @@ export async function resolveBase(
   onProgress: HubOptions['onProgress'],
 ): Promise<string | undefined> {
   if (given === undefined) return given
-  if (!(await isOnHub(given))) return readable(given)
+  if (!isOnHub(given)) return readable(given)
   const { fetchBase } = await import('./hub.ts')
   const { HF_ENDPOINT, HF_TOKEN } = process.env
   return fetchBase(given, {
@@ -51,10 +47,7 @@ export async function resolveBase(
 }
 
 /** Whether a base that was given is meant to be on the hub: there is no such folder, and it reads like an id. */
-export async function isOnHub(given: string): Promise<boolean> {
-  // The hub's library takes 8 MB, which most peers never need.
-  return !existsSync(given) && (await import('./hub.ts')).isHubId(given)
-}
+export const isOnHub = (given: string): boolean => !existsSync(given) && isHubId(given)
 
 /** @throws NodeError `BASE_UNREADABLE` when there is no base in the folder */
 export async function readable(folder: string): Promise<string> {
@@ -105,4 +98,4 @@ const foldersIn = async (folder: string): Promise<readonly string[]> => {
 
 /** A name comes from the network: one that is none of the hub leads nowhere. */
 const downloadsOf = async (name: string): Promise<readonly string[]> =>
-  HUB_NAME.test(name) ? foldersIn(join(downloads(), folderName(name))) : []
+  parseHubId(name)?.name === name ? foldersIn(join(downloads(), folderOfName(name))) : []

@@ -154,11 +154,11 @@ export function createBenefitGuard(trainer: GuardedTrainer): BenefitGuard {
         if (await tryOut(peer, { part, step }, ofNeighbours)) {
           remember(peer, { triedAt: round, sentence: sentence / 2, mutedUntil: undefined })
           if (clip === 1) break
-          continue
+        } else {
+          const longer = Math.min(Math.max(1, LONGER * sentence), LONGEST_ROUNDS)
+          remember(peer, { triedAt: round, sentence: longer, mutedUntil: round + longer })
+          harmful.push(peer)
         }
-        const longer = Math.min(Math.max(1, LONGER * sentence), LONGEST_ROUNDS)
-        remember(peer, { triedAt: round, sentence: longer, mutedUntil: round + longer })
-        harmful.push(peer)
       }
       return harmful
     },

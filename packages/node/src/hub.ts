@@ -7,6 +7,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { ReadableStream } from 'node:stream/web'
 import { NodeError } from './errors.ts'
+import { folderOfName, parseHubId } from './hub-name.ts'
 import { replaceFile } from './replace-file.ts'
 
 export interface HubOptions {
@@ -20,11 +21,6 @@ export interface HubOptions {
   readonly onProgress: (received: number, total: number) => void
 }
 
-/** `owner/name`, with `@` a branch, tag or commit. */
-const HUB_ID = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([\w-][\w.-]*))?$/
-
-export const isHubId = (text: string): boolean => HUB_ID.test(text)
-
 /** A hub that has sent nothing for so long will not send anything. */
 const STALL_MS = 60_000
 
@@ -34,14 +30,14 @@ const STALL_MS = 60_000
  * @throws NodeError `BASE_DOWNLOAD_FAILED`
  */
 export async function fetchBase(id: string, options: HubOptions): Promise<string> {
-  const [, name, revision = 'main'] = HUB_ID.exec(id)!
-  const kept = join(options.cache, name!.replace('/', '--'))
+  const { name, revision = 'main' } = parseHubId(id)!
+  const kept = join(options.cache, folderOfName(name))
   const line = createLine(options)
   try {
-    const { sha } = await modelInfo({ name: name!, revision, additionalFields: ['sha'], ...line.access })
+    const { sha } = await modelInfo({ name, revision, additionalFields: ['sha'], ...line.access })
     if (!/^[0-9a-f]{40}$/.test(sha)) throw new Error(`"${sha}" is not a commit`)
     const folder = join(kept, sha)
-    await download(name!, sha, folder, line, options.onProgress)
+    await download(name, sha, folder, line, options.onProgress)
     await replaceFile(refOf(kept, revision), sha)
     return folder
   } catch (error) {

@@ -118,7 +118,7 @@ async function findHere(
   joins: boolean,
 ): Promise<string | undefined> {
   if (told === undefined && joins) return undefined
-  if (told !== undefined && (await isOnHub(told))) return undefined
+  if (told !== undefined && isOnHub(told)) return undefined
   const given = told === undefined ? undefined : await readable(told)
   return manifest === undefined ? (given ?? DEFAULT_BASE) : findBase(manifest.base, given)
 }

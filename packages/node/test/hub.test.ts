@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { NodeError } from '../src/errors.ts'
 import '../src/polyfill.ts'
-import { fetchBase, type HubOptions, isHubId } from '../src/hub.ts'
+import { fetchBase, type HubOptions } from '../src/hub.ts'
+import { isHubId } from '../src/hub-name.ts'
 
 const SHA = '0123456789abcdef0123456789abcdef01234567'
 const LATER_SHA = SHA.replaceAll('0', 'f')

@@ -53,8 +53,8 @@ export type FetchFailure = (typeof FETCH_FAILURES)[number]
 export type RefusalReason = FetchFailure | 'signature' | 'rate' | 'old' | 'full' | 'stranger' | 'cell'
 
 /**
- * Why a peer was not mixed with: silent for too long, muted by the benefit guard, still being fetched, or not to be had.
- * Labels of a metric, too.
+ * Why a peer was not mixed with: silent for too long, muted by the benefit guard, grown against us, still being fetched, or
+ * not to be had. Labels of a metric, too.
  */
 export const LEFT_OUT_REASONS = ['stale', 'muted', 'opposed', 'pending', ...FETCH_FAILURES] as const
 export type LeftOutReason = (typeof LEFT_OUT_REASONS)[number]

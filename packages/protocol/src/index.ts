@@ -33,6 +33,7 @@ export {
   encodeManifest,
   LARGEST_MOMENTUM,
   LARGEST_SHARE,
+  LONGEST_NAME,
   type Manifest,
   manifestHash,
   parseManifest,

@@ -9,10 +9,12 @@ export const PROTOCOL_VERSION = 1
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex')
 /** Shown on terminals and in logs, and it may come from a peer: no escape sequences. */
+export const LONGEST_NAME = 64
+
 const name = z
   .string()
   .min(1)
-  .max(64)
+  .max(LONGEST_NAME)
   .regex(/^\P{Cc}+$/u, 'must not hold control characters')
 const positive = z.number().int().positive()
 

@@ -38,7 +38,7 @@ const OPPOSED = -0.1
 
 /**
  * Whether two copies have moved against each other since both began at `initial`, as who turns the sign of what it learnt
- * does. Who we have learnt for ourselves is the one we can trust (FLTrust, Cao et al. 2021, arXiv 2012.13995), and nothing else tells such
+ * does. What we have learnt ourselves is what we can trust (FLTrust, Cao et al. 2021, arXiv 2012.13995), and nothing else tells such
  * a lie from the first round on: its length is that of an honest copy, and what it costs is too little to see.
  */
 export function isOpposed(a: Float32Array, b: Float32Array, initial: Float32Array): boolean {

@@ -1,6 +1,6 @@
-import type { HubName } from '@comigs/model'
 import type { Command } from 'commander'
 import { resolveBase } from '../base-folder.ts'
+import { parseHubId } from '../hub-name.ts'
 import type { Exported, ExportKind } from '../take-away.ts'
 import { downloadBar, print, printJson } from './output.ts'
 import { needed, option, shared, wholeNumber } from './options.ts'
@@ -56,7 +56,7 @@ Examples:
       const out = needed('--out', flags.out)
       const base = await resolveBase(given, downloadBar)
       // What was resolved to another path is called so on the hub.
-      const hubName = given === undefined || given === base ? null : hubNameOf(given)
+      const hubName = given === undefined || given === base ? null : parseHubId(given)!
       const { exportModel } = await import('../take-away.ts')
       const exported = await exportModel({ ...flags, out, base, hubName })
       if (json === true) printJson({ event: 'exported', ...exported })
@@ -87,12 +87,6 @@ Example:
           `imported    ${imported.experts} experts of ${imported.federation}, as of round ${imported.round}, into ${imported.state}`,
         )
     })
-}
-
-/** Of a base that was found on the hub: `owner/name`, with `@` a revision. */
-function hubNameOf(id: string): HubName {
-  const [name, revision] = id.split('@')
-  return { name: name!, revision }
 }
 
 function describe({ as, out, parts, experts, round }: Exported, expert: number): string[] {

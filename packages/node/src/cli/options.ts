@@ -27,10 +27,13 @@ export function needed<T>(flag: string, value: T | undefined): T {
   throw new NodeError({ code: 'OPTION_MISSING', option: flag, hint: 'see --help for an example' })
 }
 
+/** NaN for nothing, which is 0 for `Number`. */
+const numberIn = (text: string): number => (text.trim() === '' ? NaN : Number(text))
+
 export function wholeNumber(minimum: number) {
   return (text: string): number => {
-    const value = Number(text)
-    if (text.trim() === '' || !Number.isInteger(value) || value < minimum)
+    const value = numberIn(text)
+    if (!Number.isInteger(value) || value < minimum)
       throw new InvalidArgumentError(`expected a whole number from ${minimum}`)
     return value
   }
@@ -38,8 +41,8 @@ export function wholeNumber(minimum: number) {
 
 export function between(low: number, high: number) {
   return (text: string): number => {
-    const value = Number(text)
-    if (text.trim() === '' || !(value >= low && value <= high))
+    const value = numberIn(text)
+    if (!(value >= low && value <= high))
       throw new InvalidArgumentError(`expected a number from ${low} to ${high}`)
     return value
   }
