@@ -6,7 +6,7 @@ import { type FetchFailure, type RefusalReason, reasonOf } from './gossip.ts'
 import { keepLast } from './keep-last.ts'
 import { LIMITS } from './limits.ts'
 import { PROTOCOL_VERSION } from './manifest.ts'
-import { clipFactors, difference, distance, norm } from './mixing.ts'
+import { clipFactors, difference, distance, isOpposed, norm } from './mixing.ts'
 import { AverageDone, AverageHeader, Status } from './pb/messages.ts'
 import { sha256 } from './payload.ts'
 import { converse, type Dialogue, leastProgress, openWithin } from './stream.ts'
@@ -32,7 +32,10 @@ export interface AveragingInit {
   isAdmitted(peer: string): boolean
   /** Peers outside of our cell; only these are asked. None while there is only one cell. */
   outsiders(): readonly string[]
-  /** Whether strangers are kept from moving us further than usual. What is cut off is lost to the sum. */
+  /**
+   * Whether strangers are kept from moving us further than usual, and those who have learnt against us from moving us at all.
+   * What is cut off is lost to the sum.
+   */
   readonly robust: boolean
   readonly events: {
     onTraffic(kind: 'average', direction: Direction, bytes: number): void
@@ -116,13 +119,14 @@ export function createAveraging(init: AveragingInit): Averaging {
   /** Of the last increments, as they would have been. */
   const lengths: number[] = []
 
-  /** With whom an exchange was given up, and when: who dawdles must not have a place again and again. */
+  /** With whom an exchange was given up, and when: who dawdles, or lies, must not have a place again and again. */
   const givenUp = new Map<string, number>()
   const mayAverage = (peer: string) =>
     clock.now() - (givenUp.get(peer) ?? -Infinity) >= LIMITS.averagingPauseMs
 
   const refuse = (error: unknown, peer: string) => {
-    if (isProtocolError(error, 'PEER_TIMEOUT')) keepLast(givenUp, LIMITS.copies, peer, clock.now())
+    if (isProtocolError(error, 'PEER_TIMEOUT', 'PEER_OPPOSED'))
+      keepLast(givenUp, LIMITS.copies, peer, clock.now())
     events.onRefusal(reasonOf(error), peer, error instanceof Error ? error.message : String(error))
   }
 
@@ -165,6 +169,11 @@ export function createAveraging(init: AveragingInit): Averaging {
           sayPayload(say, ours)
           const header = requireHeader(peer, readHeader(await hear()), differenceCodec)
           const difference = await hearPayload(peer, header, differenceCodec, hear)
+          requireAgreeable(
+            peer,
+            own,
+            difference.map((value, k) => ours.values[k]! + value),
+          )
           // Nothing changes here before the other side has said that it knows. (Should exactly this last message get lost, only
           // the other side moves: no protocol can exclude that.)
           say(AverageDone.encode({ hash: header.hash }))
@@ -183,6 +192,7 @@ export function createAveraging(init: AveragingInit): Averaging {
         const header = requireHeader(peer, readHeader(await hear()), codec)
         say(statusOnly(Status.OK))
         const theirs = await hearPayload(peer, header, codec, hear)
+        requireAgreeable(peer, own, theirs)
         const answered = writeDown(difference(own, theirs), differenceCodec)
         // Beyond what float16 can say: it is they who are there.
         requireFinite(answered.values)
@@ -194,6 +204,11 @@ export function createAveraging(init: AveragingInit): Averaging {
         return averagedBy(peer, own, values, -0.5 * shrinkage(values, header.noise + noise))
       }),
     )
+
+  /** Before anything is said to be done: neither side moves then. */
+  const requireAgreeable = (peer: string, own: Float32Array, theirs: Float32Array): void => {
+    if (init.robust && isOpposed(own, theirs)) throw new ProtocolError({ code: 'PEER_OPPOSED', peer })
+  }
 
   const averagedBy = (peer: string, own: Float32Array, difference: Float32Array, part: number): Averaged => {
     const increment = difference.map((value) => part * value)

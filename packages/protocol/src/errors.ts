@@ -29,6 +29,7 @@ export type ProtocolErrorDetail =
       readonly expected: number
       readonly actual: number
     }
+  | { readonly code: 'PEER_OPPOSED'; readonly peer: string }
   | { readonly code: 'PEER_REFUSED'; readonly peer: string; readonly what: string; readonly status: string }
   | { readonly code: 'PEER_TIMEOUT'; readonly peer: string; readonly what: string; readonly afterMs: number }
   | {
@@ -70,6 +71,8 @@ function render(d: ProtocolErrorDetail): string {
       return `${d.peer} served bytes with hash ${d.actual}, announced was ${d.expected}`
     case 'PAYLOAD_WRONG_LENGTH':
       return `${d.peer} served ${d.actual} bytes, announced were ${d.expected}`
+    case 'PEER_OPPOSED':
+      return `${d.peer} has learnt against us`
     case 'PEER_REFUSED':
       return `${d.peer} refused ${d.what}: ${d.status}`
     case 'PEER_TIMEOUT':

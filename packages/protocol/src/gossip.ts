@@ -37,7 +37,7 @@ import { PartialPayload, type Payload, payloadOf, sha256 } from './payload.ts'
 import { RateLimiter } from './rate-limiter.ts'
 import type { Clock, Pubsub, Random, Signer, Verdict, Wire } from './wire.ts'
 
-/** Why what a peer announced was not to be had. */
+/** Why what a peer has was not to be had, or not wanted. */
 const FETCH_FAILURES = [
   'malformed',
   'hash',
@@ -46,6 +46,7 @@ const FETCH_FAILURES = [
   'unreachable',
   'timeout',
   'refused',
+  'opposed',
 ] as const
 export type FetchFailure = (typeof FETCH_FAILURES)[number]
 
@@ -56,7 +57,7 @@ export type RefusalReason = FetchFailure | 'signature' | 'rate' | 'old' | 'full'
  * Why a peer was not mixed with: silent for too long, muted by the benefit guard, grown against us, still being fetched, or
  * not to be had. Labels of a metric, too.
  */
-export const LEFT_OUT_REASONS = ['stale', 'muted', 'opposed', 'pending', ...FETCH_FAILURES] as const
+export const LEFT_OUT_REASONS = ['stale', 'muted', 'pending', ...FETCH_FAILURES] as const
 export type LeftOutReason = (typeof LEFT_OUT_REASONS)[number]
 
 export interface GossipEvents {
@@ -591,7 +592,9 @@ export function createGossip(init: GossipInit): Gossip {
 
     mix(x, muted = NOBODY) {
       patience.close()
-      const isAgainst = ({ values }: Copy) => manifest.robust && isOpposed(values, own.copy, initial)
+      const learnt = difference(own.copy, initial)
+      const isAgainst = ({ values }: Copy) =>
+        manifest.robust && isOpposed(difference(values, initial), learnt)
       const against = alive().flatMap(([peer, copy]) => (isAgainst(copy) ? [peer] : []))
       unheard = new Set([...muted, ...against])
       const mixing = inOrder(heard())
@@ -702,6 +705,8 @@ export function reasonOf(error: unknown): FetchFailure {
       return 'malformed'
     case 'PEER_TIMEOUT':
       return 'timeout'
+    case 'PEER_OPPOSED':
+      return 'opposed'
     case 'PEER_REFUSED':
       return 'refused'
     case 'PEER_UNREACHABLE':

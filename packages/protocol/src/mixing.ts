@@ -37,19 +37,14 @@ export function clipFactors(distances: readonly number[], own: number): number[]
 const OPPOSED = -0.1
 
 /**
- * Whether two copies have moved against each other since both began at `initial`, as who turns the sign of what it learnt
- * does. What we have learnt ourselves is what we can trust (FLTrust, Cao et al. 2021, arXiv 2012.13995), and nothing else tells such
+ * Whether two have moved against each other since both began at y(0), as who turns the sign of what it learnt does. What we have learnt ourselves is what we can trust (FLTrust, Cao et al. 2021, arXiv 2012.13995), and nothing else tells such
  * a lie from the first round on: its length is that of an honest copy, and what it costs is too little to see.
+ * @param a - how far one has come from y(0)
  */
-export function isOpposed(a: Float32Array, b: Float32Array, initial: Float32Array): boolean {
-  let [dot, squaredA, squaredB] = [0, 0, 0]
-  for (let k = 0; k < initial.length; k++) {
-    const [movedA, movedB] = [a[k]! - initial[k]!, b[k]! - initial[k]!]
-    dot += movedA * movedB
-    squaredA += movedA ** 2
-    squaredB += movedB ** 2
-  }
-  return dot < OPPOSED * Math.sqrt(squaredA * squaredB)
+export function isOpposed(a: Float32Array, b: Float32Array): boolean {
+  let dot = 0
+  for (let k = 0; k < a.length; k++) dot += a[k]! * b[k]!
+  return dot < OPPOSED * norm(a) * norm(b)
 }
 
 export interface Neighbour {

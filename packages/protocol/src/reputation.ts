@@ -20,6 +20,7 @@ const COST: Readonly<Record<RefusalReason, number>> = {
   cell: 0,
   unreachable: 0,
   refused: 0,
+  opposed: 0,
 }
 
 /** Where gossipsub stops listening to a peer (its graylist), we stop answering it. */

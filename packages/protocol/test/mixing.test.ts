@@ -230,23 +230,22 @@ describe('consensusDistance', () => {
 })
 
 describe('who has learnt against us', () => {
-  const initial = randomVector(LENGTH, 1)
   const learnt = randomVector(LENGTH, 2)
-  const at = (share: number, other = learnt) => initial.map((value, k) => value + share * other[k]!)
+  const times = (share: number) => learnt.map((value) => share * value)
 
   it.each([-0.01, -1, -1000])('is who went the other way, by %d times as far', (share) => {
-    expect(isOpposed(at(1), at(share), initial)).toBe(true)
-    expect(isOpposed(at(share), at(1), initial)).toBe(true)
+    expect(isOpposed(learnt, times(share))).toBe(true)
+    expect(isOpposed(times(share), learnt)).toBe(true)
   })
 
   it.each([0.01, 1, 1000])('is not who went our way, by %d times as far', (share) => {
-    expect(isOpposed(at(1), at(share), initial)).toBe(false)
+    expect(isOpposed(learnt, times(share))).toBe(false)
   })
 
   it('is not who learnt something else, or nothing', () => {
     const [even, odd] = [0, 1].map((rest) => learnt.map((value, k) => (k % 2 === rest ? value : 0)))
-    expect(isOpposed(at(1, even), at(1, odd), initial)).toBe(false)
-    expect(isOpposed(at(1), initial, initial)).toBe(false)
-    expect(isOpposed(initial, initial, initial)).toBe(false)
+    expect(isOpposed(even!, odd!)).toBe(false)
+    expect(isOpposed(learnt, times(0))).toBe(false)
+    expect(isOpposed(times(0), times(0))).toBe(false)
   })
 })

@@ -272,6 +272,51 @@ describe('robust averaging', () => {
     expect(only(alice).increment).toEqual(new Float32Array(COUNT))
   })
 
+  /** Alice and mallory, who has learnt the opposite of her; one of them asks. */
+  async function opposed(asking: 'alice' | 'mallory', robust = true) {
+    const world = createWorld()
+    const outsiders = (name: string, other: string) => (name === asking ? [other] : [])
+    const alice = await start(world, 'alice', { outsiders: outsiders('alice', 'mallory'), robust })
+    const mallory = await start(world, 'mallory', { outsiders: outsiders('mallory', 'alice') })
+    const round = async () => {
+      mallory.averaging.offer(far(-1))
+      alice.averaging.offer(far(1))
+      await world.clock.advance(A_WHILE_MS)
+    }
+    await round()
+    return { ...world, alice, mallory, round }
+  }
+
+  it.each(['alice', 'mallory'] as const)(
+    'takes nothing from who has learnt against us: %s asks',
+    async (asking) => {
+      const { alice, mallory, clock, round } = await opposed(asking)
+      expect([alice.averaging.take(), mallory.averaging.take()]).toEqual([[], []])
+      expect(alice.refusals).toEqual(['opposed'])
+      expect(alice.averaging.whyNot()).toBe(asking === 'alice' ? 'opposed' : 'alone')
+      // Nor asks it again soon, nor answers.
+      await round()
+      expect(alice.refusals).toEqual(['opposed'])
+      await clock.advance(LIMITS.averagingPauseMs)
+      await round()
+      await clock.advance(60_000)
+      expect(alice.refusals).toEqual(['opposed', 'opposed'])
+    },
+  )
+
+  it('keeps its place in the round for another', async () => {
+    const { network, clock, alice } = await opposed('mallory')
+    const bob = await start({ network, clock }, 'bob', { outsiders: ['alice'], robust: true })
+    bob.averaging.offer(far(2))
+    await clock.advance(A_WHILE_MS)
+    expect(only(alice).peer).toBe('bob')
+  })
+
+  it('trusts who has learnt against us where the federation does', async () => {
+    const { alice } = await opposed('alice', false)
+    expect(only(alice).peer).toBe('mallory')
+  })
+
   it('leaves alone what is as usual', async () => {
     const expected = norm(far(1).map((value, k) => (value - x(3)[k]!) / 2))
     expect(norm(await after(4, 1)) / expected).toBeCloseTo(1, 2)
