@@ -255,6 +255,7 @@ const REASONS: Readonly<Record<RefusalReason | 'federation', string>> = {
   unreachable: 'could not be fetched',
   timeout: 'took too long to fetch',
   refused: 'was refused by its holder',
+  opposed: 'came from a peer that has learnt against us',
   cell: 'came from a peer of another cell',
   federation: 'belongs to another federation',
 }
