@@ -16,7 +16,6 @@ const TURN_MS = 500
 /** One that takes longer than this for a step needs no more than a few turns to show it. */
 const SLOW_STEP_MS = 10_000
 const SLOW_ROUNDS = 2
-const OURS = 'onnx'
 
 /**
  * glibc gives large arrays back to the system after each use, and the next step pays for their pages again. Part of
@@ -32,9 +31,11 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string', default: '5' },
     only: { type: 'string' },
     profile: { type: 'boolean', default: false },
+    gpu: { type: 'boolean', default: false },
   },
 })
 const threads = Number(flags.threads)
+const OURS = flags.gpu ? 'onnx-webgpu' : 'onnx'
 if (SHAPES[flags.shape] === undefined) {
   console.error(`--shape ${flags.shape}: expected one of ${Object.keys(SHAPES).join(', ')}`)
   process.exit(2)
@@ -109,7 +110,7 @@ function* candidates(leave) {
     yield {
       name: `pytorch-${variant}`,
       command: python,
-      args: stepArguments(variant, work, threads),
+      args: stepArguments(variant, work, { threads, gpu: flags.gpu }),
       env: variant === 'authors' ? {} : MALLOC,
     }
 }

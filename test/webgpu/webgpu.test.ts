@@ -44,7 +44,8 @@ async function nodesOf(one: NamedStep): Promise<ProfiledNode[]> {
   placeFor(engine, one)
   const program = await engine.compile(one.step)
   await program.run(inputsFor(one))
-  program.dispose() // writes the profile
+  program.dispose() // writes the profile, when its turn comes
+  await engine.read(one.step.reads[0]!)
   engine.dispose()
   const nodes: ProfiledNode[] = []
   for (const file of await readdir(folder)) {

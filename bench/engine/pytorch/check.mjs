@@ -1,9 +1,10 @@
 // Do all competitors compute the same? Trains each on the same weights and batches, expert steps, then router steps, and
-// compares the losses with those of the `onnx` engine. `COMIGS_PYTHON=... node bench/engine/pytorch/check.mjs [shape]`
+// compares the losses with those of the `onnx` engine. `COMIGS_PYTHON=... node bench/engine/pytorch/check.mjs [shape] [--gpu]`
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
 import {
   baseLayout,
   namedArrays,
@@ -19,9 +20,11 @@ const STEPS = 5
 const TOLERANCE = { authors: 1e-4, best: 1e-4, 'best-bf16': 5e-2 }
 
 const python = process.env.COMIGS_PYTHON ?? 'python3'
-const work = workload(SHAPES[process.argv[2] ?? 'small'])
+const { values, positionals } = parseArgs({ options: { gpu: { type: 'boolean' } }, allowPositionals: true })
+const { gpu = false } = values
+const work = workload(SHAPES[positionals[0] ?? 'small'])
 
-const { engine } = await selectEngine({ engine: 'onnx', threads: 2 })
+const { engine } = await selectEngine({ engine: gpu ? 'onnx-webgpu' : 'onnx', threads: 2 })
 const steps = createSteps(engine, work)
 const ours = { expert: [], router: [] }
 for (const kind of ['expert', 'router']) {
@@ -49,7 +52,7 @@ try {
   }
   writeFileSync(file, writeSafetensors(arrays))
   for (const variant of VARIANTS) {
-    const args = [...stepArguments(variant, work, 2, { steps: STEPS }), '--check', file]
+    const args = [...stepArguments(variant, work, { threads: 2, gpu }, { steps: STEPS }), '--check', file]
     const { status, stdout, stderr } = spawnSync(python, args, { encoding: 'utf8' })
     if (status !== 0) throw new Error(`${variant}: ${stderr}`)
     const theirs = JSON.parse(stdout)

@@ -15,7 +15,7 @@ export function pythonProblem(python) {
 }
 
 /** Our shape in its words: numbers, and the names of arrays by layer and expert. */
-export function stepArguments(variant, { model, mixture, batch, context }, threads, extra = {}) {
+export function stepArguments(variant, { model, mixture, batch, context }, { threads, gpu }, extra = {}) {
   const layers = Array.from({ length: model.layers }, (_, layer) => layer)
   const experts = Array.from({ length: mixture.experts }, (_, e) => e)
   const shape = {
@@ -28,5 +28,6 @@ export function stepArguments(variant, { model, mixture, batch, context }, threa
     router: layers.map(routerName),
     ...extra,
   }
-  return [STEP, '--variant', variant, '--threads', String(threads), '--shape', JSON.stringify(shape)]
+  const where = ['--threads', String(threads), '--device', gpu ? 'cuda' : 'cpu']
+  return [STEP, '--variant', variant, ...where, '--shape', JSON.stringify(shape)]
 }

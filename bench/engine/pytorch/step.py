@@ -1,4 +1,4 @@
-"""The CoMiGS training step in PyTorch on the CPU, as a competitor of bench/engine/bench.mjs and as its oracle.
+"""The CoMiGS training step in PyTorch, as a competitor of bench/engine/bench.mjs and as its oracle.
 
 Three variants compute the same losses:
   authors    as the paper's code is built: nanoGPT, every expert a whole MLP with its own copy of the frozen weights, a loop
@@ -45,7 +45,7 @@ class Weights:
         if file is not None:
             from safetensors.torch import load_file
 
-            self.arrays = load_file(file)
+            self.arrays = load_file(file, device=DEVICE)
 
     def take(self, name, *dims, ones=False):
         if self.arrays:
@@ -227,7 +227,8 @@ class Best:
     def __init__(self, weights, s, precision=torch.float32):
         self.s = s
         self.precision = precision
-        self.rows = max(64, min(1024, (1 << 23) // s["vocabSize"]))
+        # As much as sits in a cache; a GPU has room for all of it.
+        self.rows = max(64, min(1024, (1 << 23) // s["vocabSize"])) if DEVICE == "cpu" else s["batch"] * s["context"]
         C, hidden, r, n = s["width"], s["hidden"], s["rank"], s["experts"]
 
         def base_layer(layer):
@@ -330,7 +331,7 @@ class Best:
         for group in self.groups:
             for parameter in self.parameters(group):
                 parameter.requires_grad_(group == kind)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision != torch.float32):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=self.precision != torch.float32):
             hidden = self.hidden(tokens)
         head = self.base["wte"]
         loss, _ = HeadCrossEntropy.apply(
@@ -353,7 +354,7 @@ def variant(name, weights, shape):
 
 
 def random_batches(s):
-    generator = torch.Generator().manual_seed(2)
+    generator = torch.Generator(DEVICE).manual_seed(2)
     draw = lambda: torch.randint(0, s["vocabSize"], (s["batch"], s["context"]), generator=generator)
     return [(draw(), draw()) for _ in range(8)]
 
@@ -376,7 +377,7 @@ def serve(competitor, s):
     for line in sys.stdin:
         verb, *rest = line.split()
         if verb == "describe":
-            answer = {"device": f"PyTorch {torch.__version__}, {competitor.device}"}
+            answer = {"device": f"PyTorch {torch.__version__}, {competitor.device}, on {DEVICE}"}
         else:
             kind, count = rest
             answer = {"ms": []}
@@ -396,10 +397,13 @@ if __name__ == "__main__":
     parser.add_argument("--variant", choices=("authors", "best", "best-bf16"), required=True)
     parser.add_argument("--shape", type=json.loads, required=True, help="JSON: model, mixture, batch, context, names")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--check", metavar="FILE")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
     flags = parser.parse_args()
     COMPILE = not flags.eager
+    DEVICE = flags.device
+    torch.set_default_device(DEVICE)
     torch.set_num_threads(flags.threads)
     torch.manual_seed(1)
     shape = {**flags.shape, "scale": flags.shape["alpha"] / math.sqrt(flags.shape["rank"])}

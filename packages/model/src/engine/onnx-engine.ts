@@ -129,7 +129,8 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
           graphOptimizationLevel: 'disabled',
           ...(onDevice.length > 0 && { preferredOutputLocation: locations(model.outputs, onDevice) }),
         })
-      const takeTurns = isLarge && step.writes.length > 0
+      // On a device the session holds none of that memory, and what it wrote must not outlive it.
+      const takeTurns = isLarge && step.writes.length > 0 && runtime.writes !== 'device'
       const session = await inTurn(() => (takeTurns ? shared : turns())(create))
       const program = replay({ runtime, session, model, step, slot, carrier, programs, inTurn })
       programs.add(program)
@@ -146,8 +147,8 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
     },
 
     dispose() {
-      for (const program of [...programs]) program.dispose()
       for (const name of [...slots.keys()]) drop(name)
+      for (const program of [...programs]) program.dispose()
       void inTurn(async () => carrier.dispose())
     },
   }
@@ -209,10 +210,16 @@ function replay(parts: {
   const { runtime, session, model, step, slot, carrier, programs, inTurn } = parts
   const { ort } = runtime
   const given = new Set(Object.keys(step.inputs))
+  /** What our session has written, on a device. */
+  const owned = new Map<string, Slot>()
   const program: Program = {
     run: (values) => inTurn(() => once(values)),
     dispose() {
-      if (programs.delete(program)) void inTurn(() => session.release())
+      if (!programs.delete(program)) return
+      void inTurn(async () => {
+        for (const held of owned.values()) await adopt(held, carrier)
+        await session.release()
+      })
     },
   }
   const once: Program['run'] = async (values) => {
@@ -240,8 +247,10 @@ function replay(parts: {
     for (const name of model.outputs) {
       const result = results[publicName(name)]!
       const held = written.get(name)
-      if (held !== undefined) replace(held, result)
-      else returned[name] = Float32Array.from(result.data as Float32Array)
+      if (held !== undefined) {
+        replace(held, result)
+        if (runtime.writes === 'device') owned.set(name, held)
+      } else returned[name] = Float32Array.from(result.data as Float32Array)
     }
     return returned
   }
@@ -258,6 +267,17 @@ function replace(slot: Slot, result: Tensor): void {
     slot.current = spare
     slot.spare = current
   }
+}
+
+/**
+ * A session takes the memory of what it wrote with it: freeing that afterwards brings the process down, on a GPU if not in
+ * software (ONNX Runtime 1.30). So what is there still goes over to the carrier, whose sessions last.
+ */
+async function adopt(slot: Slot, carrier: Carrier): Promise<void> {
+  const { current } = slot
+  if (current.location !== 'gpu-buffer') return
+  slot.current = await carrier.toDevice(current)
+  free(current)
 }
 
 /**
