@@ -81,7 +81,7 @@ function keepsArrays(name: EngineName): void {
   it('keeps what a program wrote when the program is gone', async () => {
     const engine = await freshEngine(name)
     const given = { given: Float32Array.of(1, 1, 1) }
-    engine.place('state', x)
+    engine.place('state', floats([3], x.values))
     for (let times = 0; times < 3; times++) {
       const program = await engine.compile(doubling)
       await program.run(given)
@@ -89,7 +89,7 @@ function keepsArrays(name: EngineName): void {
     }
     expect([...(await engine.read('state'))]).toEqual([15, 23, 31])
     engine.remove('state')
-    engine.place('state', x)
+    engine.place('state', floats([3], x.values))
     const program = await compiled(engine, doubling)
     expect([...(await program.run(given))['old']!]).toEqual([1, 2, 3])
   })
