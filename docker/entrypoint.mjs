@@ -11,7 +11,12 @@ import { hostname, networkInterfaces } from 'node:os'
 
 const DATA = '/data'
 const env = { COMIGS_PEER_STATE: '/state', COMIGS_SHARE: '0', ...process.env }
-env.COMIGS_PEER_HTTP_TOKEN ||= randomBytes(16).toString('hex')
+if (!env.COMIGS_PEER_HTTP_TOKEN) {
+  env.COMIGS_PEER_HTTP_TOKEN = randomBytes(16).toString('hex')
+  console.error(
+    `HTTP token of this start: ${env.COMIGS_PEER_HTTP_TOKEN} (COMIGS_PEER_HTTP_TOKEN gives one that stays)`,
+  )
+}
 
 const numbered = Object.keys(env).filter((name) => name.startsWith('COMIGS_') && env[name].includes('%n'))
 if (numbered.length > 0) {

@@ -164,6 +164,7 @@ describe.each<CodecName>(['float32', 'float16', 'int8', 'int4'])(
           listen: ['/ip4/127.0.0.1/tcp/0'],
           announce: [],
           crowded: true,
+          measureDistance: false,
           relay: false,
           mdns: false,
           upnp: false,

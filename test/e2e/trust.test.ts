@@ -155,6 +155,17 @@ describe('a hostile peer over TCP', () => {
   })
 })
 
+describe('a peer that trains alone', () => {
+  it('tells nothing of what it learnt, to its end', async () => {
+    const state = freshState()
+    const alone = ['--strategy', 'local', '--rounds', '1', '--json', '--listen', '/ip4/127.0.0.1/tcp/0']
+    const { code, stdout } = await runCli(peerArguments('fr', base, state, alone))
+    expect(code).toBe(0)
+    expect(stdout).toContain('"event":"result"')
+    expect(await readdir(state)).not.toContain('published')
+  })
+})
+
 describe('differential privacy', () => {
   let file: string
   beforeAll(async () => {

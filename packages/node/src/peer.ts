@@ -92,6 +92,8 @@ export interface PeerConfig {
   readonly upnp: boolean
   /** Whether many peers share this machine's address. */
   readonly crowded: boolean
+  /** Whether a local peer tells its generalist once, after its last round. */
+  readonly measureDistance: boolean
   readonly http: { readonly host: string; readonly port: number }
   readonly httpNames: readonly string[]
   readonly httpToken: string | undefined
@@ -376,8 +378,7 @@ export async function runPeer(
     const test = await training.evaluate('test')
     metrics.loss.set({ split: 'test' }, test.loss)
     metrics.perplexity.set({ split: 'test' }, test.perplexity)
-    // Alone to the end, a local peer tells its generalist once, so that how far peers are apart can be measured.
-    if (config.strategy === 'local' && manifest.privacy === undefined)
+    if (config.strategy === 'local' && config.measureDistance && manifest.privacy === undefined)
       await network.gossip.begin(await training.shared(), config.rounds)
     onActivity(undefined)
     emit({ event: 'result', test, baseTest, bytes: bytes() })

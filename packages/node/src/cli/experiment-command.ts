@@ -89,7 +89,9 @@ async function experiment(suite: SuiteName, flags: Flags): Promise<void> {
       ? findSettings(suite, process.env['COMIGS_DATA'])
       : { found: [{ name: basename(dataSet), folder: dataSet, target }], missing: [] }
   for (const name of missing)
-    process.stderr.write(`skipped: data set ${name}, which is not in the folder that COMIGS_DATA names\n`)
+    process.stderr.write(
+      `skipped: data set ${name}, which is neither in data/ nor in the folder that COMIGS_DATA names\n`,
+    )
   const out = flags.out ?? join('.comigs', 'experiments', suite)
   const config = {
     settings: found,

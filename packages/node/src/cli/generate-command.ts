@@ -21,7 +21,7 @@ export function addGenerateCommand(program: Command): void {
     .command('generate')
     .summary('Let the personal model continue a text.')
     .description('Let the personal model in a state folder continue a text.')
-    .addOption(option('--prompt <text>', 'what to continue').default(''))
+    .addOption(option('--prompt <text>', 'what to continue').default('', 'nothing'))
   for (const one of textOptions()) command.addOption(one)
   command
     .addOption(shared.config())

@@ -67,7 +67,7 @@ export function addPeerOptions(command: Command): void {
       ).argParser(wholeNumber(1)),
     )
     .addOption(
-      option('--wait-for-peers <n>', 'train only when so many others are there')
+      option('--wait-for-peers <n>', 'do not begin to train before so many others are there')
         .argParser(wholeNumber(0))
         .default(0),
     )
@@ -87,6 +87,12 @@ export function addPeerOptions(command: Command): void {
       ).default(false),
     )
     .addOption(shared.strategy())
+    .addOption(
+      option(
+        '--measure-distance',
+        'with --strategy local: tell the generalist once, after the last round, so that it can be measured how far peers are apart',
+      ).default(false),
+    )
     .addOption(shared.seed())
     .addOption(shared.engine())
     .addOption(shared.threads())

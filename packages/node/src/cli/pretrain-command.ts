@@ -41,7 +41,7 @@ export function addPretrainCommand(program: Command): void {
     .description(
       'Train a small GPT-2 from scratch, as a base for federations. Can be stopped and goes on where it was.',
     )
-    .addOption(option('--data <folder>', 'a folder with one *.train.txt.gz and one *.valid.txt'))
+    .addOption(option('--data <folder>', 'a folder with *.train.txt and *.valid.txt, or .gz of these'))
     .addOption(option('--tokenizer <folder>', 'where tokenizer.json is'))
     .addOption(option('--out <folder>', 'where the model goes'))
     .addOption(option('--width <n>', 'width of the residual stream').argParser(wholeNumber(8)).default(256))

@@ -177,6 +177,7 @@ function peerArguments(config: SwarmConfig, index: number, state: string): strin
     ...Object.entries(args).flatMap(([flag, value]) => [flag, ...[value].flat()]),
     '--stay',
     '--crowded',
+    '--measure-distance',
   ]
 }
 
