@@ -11,7 +11,9 @@ const installed = `${root}node_modules/.package-lock.json`
 export function prepare() {
   const [major, minor] = process.versions.node.split('.').map(Number)
   if (!(major === 20 && minor >= 19) && !(major === 22 && minor >= 13)) {
-    console.error(`comigs needs Node 20 (20.19 or later) or 22 (22.13 or later); this is ${process.versions.node}.`)
+    console.error(
+      `comigs needs Node 20 (20.19 or later) or 22 (22.13 or later); this is ${process.versions.node}.`,
+    )
     process.exit(2)
   }
   if (!isInstalled()) {
