@@ -2,7 +2,7 @@
 // COMIGS_SHARE, %n stands for the container's number in its service: `docker compose up --scale peer=3` makes peers 1 to 3.
 // What is left out:
 // - text: that of a user of the data set in /data, the one whose number COMIGS_SHARE is.
-// - an HTTP token, needed off loopback: a random one.
+// - an HTTP token, needed off loopback: a random one, which is printed.
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readdirSync, rmSync } from 'node:fs'

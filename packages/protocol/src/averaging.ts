@@ -6,7 +6,7 @@ import { type FetchFailure, type RefusalReason, reasonOf } from './gossip.ts'
 import { keepLast } from './keep-last.ts'
 import { LIMITS } from './limits.ts'
 import { PROTOCOL_VERSION } from './manifest.ts'
-import { clipFactors, difference, distance, isOpposed, norm } from './mixing.ts'
+import { added, clipFactors, difference, distance, isOpposed, norm, scaled } from './mixing.ts'
 import { AverageDone, AverageHeader, Status } from './pb/messages.ts'
 import { sha256 } from './payload.ts'
 import { converse, type Dialogue, leastProgress, openWithin } from './stream.ts'
@@ -169,11 +169,7 @@ export function createAveraging(init: AveragingInit): Averaging {
           sayPayload(say, ours)
           const header = requireHeader(peer, readHeader(await hear()), differenceCodec)
           const difference = await hearPayload(peer, header, differenceCodec, hear)
-          requireAgreeable(
-            peer,
-            own,
-            difference.map((value, k) => ours.values[k]! + value),
-          )
+          requireAgreeable(peer, own, () => added(ours.values, difference))
           // Nothing changes here before the other side has said that it knows. (Should exactly this last message get lost, only
           // the other side moves: no protocol can exclude that.)
           say(AverageDone.encode({ hash: header.hash }))
@@ -192,7 +188,7 @@ export function createAveraging(init: AveragingInit): Averaging {
         const header = requireHeader(peer, readHeader(await hear()), codec)
         say(statusOnly(Status.OK))
         const theirs = await hearPayload(peer, header, codec, hear)
-        requireAgreeable(peer, own, theirs)
+        requireAgreeable(peer, own, () => theirs)
         const answered = writeDown(difference(own, theirs), differenceCodec)
         // Beyond what float16 can say: it is they who are there.
         requireFinite(answered.values)
@@ -206,14 +202,14 @@ export function createAveraging(init: AveragingInit): Averaging {
     )
 
   /** Before anything is said to be done: neither side moves then. */
-  const requireAgreeable = (peer: string, own: Float32Array, theirs: Float32Array): void => {
-    if (init.robust && isOpposed(own, theirs)) throw new ProtocolError({ code: 'PEER_OPPOSED', peer })
+  const requireAgreeable = (peer: string, own: Float32Array, theirs: () => Float32Array): void => {
+    if (init.robust && isOpposed(own, theirs())) throw new ProtocolError({ code: 'PEER_OPPOSED', peer })
   }
 
   const averagedBy = (peer: string, own: Float32Array, difference: Float32Array, part: number): Averaged => {
-    const increment = difference.map((value) => part * value)
+    const increment = scaled(difference, part)
     const clip = init.robust ? clipOf(increment, own) : 1
-    return { peer, increment: clip === 1 ? increment : increment.map((value) => clip * value), clip }
+    return { peer, increment: clip === 1 ? increment : scaled(increment, clip), clip }
   }
 
   /** Less than 1 for what would move us further than usual; while nothing is usual yet, further than we have come. */

@@ -426,6 +426,11 @@ export function createGossip(init: GossipInit): Gossip {
   /** Mixtures that a copy has sat out, in rounds of ours: 0 if it moved since the last. */
   const age = (copy: Copy): number => mixtures - copy.seenAt
   const alive = () => [...copies].filter(([, copy]) => age(copy) <= STALE_ROUNDS)
+  const opposed = () => {
+    const learnt = difference(own.copy, initial)
+    const against = alive().filter(([, { values }]) => isOpposed(difference(values, initial), learnt))
+    return against.map(([peer]) => peer)
+  }
   const heard = () => alive().filter(([peer]) => !unheard.has(peer))
   const inOrder = <T>(entries: readonly (readonly [string, T])[]) =>
     [...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
@@ -592,11 +597,7 @@ export function createGossip(init: GossipInit): Gossip {
 
     mix(x, muted = NOBODY) {
       patience.close()
-      const learnt = difference(own.copy, initial)
-      const isAgainst = ({ values }: Copy) =>
-        manifest.robust && isOpposed(difference(values, initial), learnt)
-      const against = alive().flatMap(([peer, copy]) => (isAgainst(copy) ? [peer] : []))
-      unheard = new Set([...muted, ...against])
+      unheard = new Set([...muted, ...(manifest.robust ? opposed() : [])])
       const mixing = inOrder(heard())
       const clips = manifest.robust
         ? clipFactors(

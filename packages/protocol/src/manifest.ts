@@ -8,9 +8,9 @@ import { LIMITS } from './limits.ts'
 export const PROTOCOL_VERSION = 1
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex')
-/** Shown on terminals and in logs, and it may come from a peer: no escape sequences. */
 export const LONGEST_NAME = 64
 
+/** Shown on terminals and in logs, and it may come from a peer: no escape sequences. */
 const name = z
   .string()
   .min(1)

@@ -37,8 +37,9 @@ export function clipFactors(distances: readonly number[], own: number): number[]
 const OPPOSED = -0.1
 
 /**
- * Whether two have moved against each other since both began at y(0), as who turns the sign of what it learnt does. What we have learnt ourselves is what we can trust (FLTrust, Cao et al. 2021, arXiv 2012.13995), and nothing else tells such
- * a lie from the first round on: its length is that of an honest copy, and what it costs is too little to see.
+ * Whether two have moved against each other since both began at y(0), as who turns the sign of what it learnt does. What we
+ * have learnt ourselves is what we can trust (FLTrust, Cao et al. 2021, arXiv 2012.13995), and nothing else tells such a lie
+ * from the first round on: its length is that of an honest copy, and what it costs is too little to see.
  * @param a - how far one has come from y(0)
  */
 export function isOpposed(a: Float32Array, b: Float32Array): boolean {
@@ -73,9 +74,9 @@ export function mixingIncrement(
 }
 
 /** A loop: `Float32Array.from` with a function blocks the network for 150 ms on a million elements, this for 3. */
-function scaled(sum: Float64Array, factor: number): Float32Array {
-  const values = new Float32Array(sum.length)
-  for (let k = 0; k < values.length; k++) values[k] = factor * sum[k]!
+export function scaled(vector: Float32Array | Float64Array, factor: number): Float32Array {
+  const values = new Float32Array(vector.length)
+  for (let k = 0; k < values.length; k++) values[k] = factor * vector[k]!
   return values
 }
 
@@ -90,6 +91,13 @@ export function mean(vectors: readonly Float32Array[]): Float32Array {
 export function difference(a: Float32Array, b: Float32Array): Float32Array {
   const result = new Float32Array(a.length)
   for (let k = 0; k < a.length; k++) result[k] = a[k]! - b[k]!
+  return result
+}
+
+/** Element-wise, `a + b`. */
+export function added(a: Float32Array, b: Float32Array): Float32Array {
+  const result = new Float32Array(a.length)
+  for (let k = 0; k < a.length; k++) result[k] = a[k]! + b[k]!
   return result
 }
 

@@ -12,7 +12,7 @@ export const ENGINES = ['onnx', 'tensorflow', 'onnx-wasm', 'onnx-webgpu', 'cpu']
 export type EngineName = (typeof ENGINES)[number]
 
 /**
- * What `auto` tries, fastest first. Not `onnx-webgpu`: a small GPU, or one in software, is slower than the CPU, and a driver
+ * What `auto` tries, fastest first. Not `onnx-webgpu`: a GPU in software is slower than the CPU, a small one may be, and a driver
  * that fails takes the process with it (decision 004). Not `cpu`: the oracle of the tests, hundreds of times slower.
  */
 export const AUTO_ENGINES: readonly EngineName[] = ['onnx', 'tensorflow', 'onnx-wasm']

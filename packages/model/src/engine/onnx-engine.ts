@@ -147,6 +147,7 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
     },
 
     dispose() {
+      // Arrays first: what is gone needs nobody to take it over from its session.
       for (const name of [...slots.keys()]) drop(name)
       for (const program of [...programs]) program.dispose()
       void inTurn(async () => carrier.dispose())
