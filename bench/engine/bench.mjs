@@ -60,17 +60,22 @@ async function compare() {
   }
   const ours = competitors.find(({ name }) => name === OURS)
   if (ours === undefined) throw new Error(`the ${OURS} engine does not run here: nothing to compare with`)
-  const sgemm = startCompetitor('sgemm', process.execPath, nodeArguments('sgemm.mjs', work, threads))
+  // Of the CPU's peak; a GPU's share of that says nothing.
+  const sgemm = flags.gpu
+    ? undefined
+    : startCompetitor('sgemm', process.execPath, nodeArguments('sgemm.mjs', work, threads))
 
   const pairs = []
   const shares = []
   for (let round = 0; round < Number(flags.rounds); round++) {
     console.error(`round ${round + 1} of ${flags.rounds}`)
     for (const step of STEPS) {
-      const { gflops } = await sgemm.ask('run sgemm 1')
-      const { total } = usefulFlops(work, step)
-      const own = await turn(ours, step)
-      shares.push({ step, gflops, ours: total / own.ms / 1e6 })
+      if (sgemm !== undefined) {
+        const { gflops } = await sgemm.ask('run sgemm 1')
+        const { total } = usefulFlops(work, step)
+        const own = await turn(ours, step)
+        shares.push({ step, gflops, ours: total / own.ms / 1e6 })
+      }
       for (const other of competitors) {
         if (other === ours || (other.slow && round >= SLOW_ROUNDS)) continue
         // Ours right beside each: what else happens on the machine then happens to both.
@@ -85,7 +90,7 @@ async function compare() {
     }
   }
   for (const competitor of competitors) competitor.peakRssMB = peakMemoryMB(competitor.process.pid)
-  await Promise.all([sgemm, ...competitors.map((one) => one.process)].map((process) => process.stop()))
+  await Promise.all([sgemm, ...competitors.map((one) => one.process)].map((process) => process?.stop()))
   report({ started, competitors, pairs, shares, absent })
 }
 
@@ -185,7 +190,7 @@ function report({ started, competitors, pairs, shares, absent }) {
         }
       }),
     )
-  const peak = STEPS.map((step) => {
+  const peak = (shares.length === 0 ? [] : STEPS).map((step) => {
     const own = shares.filter((share) => share.step === step)
     const best = ({ gflops }) => Math.max(...Object.values(gflops))
     return {
@@ -197,7 +202,7 @@ function report({ started, competitors, pairs, shares, absent }) {
     }
   })
   const sgemm = Object.fromEntries(
-    Object.keys(shares[0].gflops).map((shape) => [
+    Object.keys(shares[0]?.gflops ?? {}).map((shape) => [
       shape,
       rounded(median(shares.map(({ gflops }) => gflops[shape]))),
     ]),
@@ -213,6 +218,7 @@ function report({ started, competitors, pairs, shares, absent }) {
   console.table(results.map(({ device: _, ...row }) => row))
   console.log('Tokens per second, ours / theirs: median of pairs, smallest, largest')
   console.table(ratios)
+  if (shares.length === 0) return
   console.log('Share of the sgemm peak over the useful matrix operations')
   console.table(peak)
   console.table(sgemm)
