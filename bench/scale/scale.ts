@@ -102,6 +102,7 @@ async function measure(count: number, draw: number, rounds: number, averages: bo
       {
         addresses: () => [],
         peers: () => [],
+        cell: () => cells.get(name)!,
         outsiders: () => outsiders.get(name)!,
         onAdmitted: () => undefined,
       },
@@ -122,9 +123,11 @@ async function measure(count: number, draw: number, rounds: number, averages: bo
   }
   if (averages && members.size > 1) {
     for (const name of names) {
-      for (let found = 0; found < OUTSIDERS;) {
+      const isNew = (other: string) =>
+        cells.get(other) !== cells.get(name) && !outsiders.get(name)!.includes(other)
+      for (let found = 0; found < OUTSIDERS && names.some(isNew);) {
         const other = names[Math.floor(random() * count)]!
-        if (cells.get(other) === cells.get(name) || outsiders.get(name)!.includes(other)) continue
+        if (!isNew(other)) continue
         // Connections go both ways.
         outsiders.get(name)!.push(other)
         outsiders.get(other)!.push(name)

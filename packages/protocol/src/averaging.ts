@@ -1,4 +1,5 @@
 import { equals } from 'uint8arrays/equals'
+import type { Cell } from './cells.ts'
 import { type Codec, requireFinite } from './codec/codec.ts'
 import { isProtocolError, ProtocolError } from './errors.ts'
 import type { Direction } from './exchange.ts'
@@ -30,6 +31,8 @@ export interface AveragingInit {
   readonly random: Random
   /** Whether a peer is of our federation; only those are answered. */
   isAdmitted(peer: string): boolean
+  /** Ours. */
+  cell(): Cell
   /** Peers outside of our cell; only these are asked. None while there is only one cell. */
   outsiders(): readonly string[]
   /**
@@ -53,15 +56,16 @@ export interface Averaged {
 }
 
 /**
- * Why asking came to nothing: there is nobody outside of our cell, all had averaged already, it is not over yet, or the last
- * that was asked could not be had. Labels of a metric: keep the list short.
+ * Why nothing came of a round: there is nobody outside of our cell, it only answered, all had averaged already, it is not over
+ * yet, or the last that was asked could not be had. Labels of a metric: keep the list short.
  */
-export type NotAveraged = 'alone' | 'busy' | 'pending' | FetchFailure
+export type NotAveraged = 'alone' | 'answering' | 'busy' | 'pending' | FetchFailure
 
 export const AVERAGE_PROTOCOL = `/comigs/${PROTOCOL_VERSION}/average`
 
 /**
- * Pairwise gossip averaging (Boyd et al. 2006) between cells: once a round we ask a peer outside our own, and answer one.
+ * Pairwise gossip averaging (Boyd et al. 2006) between cells: once a round we ask a peer outside our own, and answer one;
+ * where there are two cells, ask in half of the rounds (`askingChance`).
  * x is sent as it stood when the round began, and answered with the difference to it; each side adds half of that to its x at
  * its next round boundary. Both take it from the answer as it was written down, so that what one gains the other loses, exactly.
  */
@@ -86,6 +90,14 @@ const LONGEST_SPREAD_MS = 60_000
 /** Increments that make the usual one, and how few are too few. */
 const REMEMBERED = 16
 const FEW = 3
+
+/**
+ * How many of the rounds ask. Of two cells in which everyone asks and answers, each would move the whole way to the other, and
+ * they would change places instead of meeting in the middle: of `d` apart `(1 - n) d` is left after `n` exchanges of each peer,
+ * and one of these is what it asked and one what it answered. Half of the rounds is the best for two, and for more than two all.
+ * (Three, of which one is as large as the other two, are taken for two by that one: no harm.)
+ */
+export const askingChance = (cells: number): number => (cells === 2 ? 0.5 : 1)
 
 type Role = 'asking' | 'answering'
 type Place = 'free' | 'in use' | 'used'
@@ -326,9 +338,11 @@ export function createAveraging(init: AveragingInit): Averaging {
       for (const role of ['asking', 'answering'] as const)
         if (places[role] !== 'in use') places[role] = 'free'
       const own = difference(x, initial)
-      whyNot = 'pending'
+      const chance = askingChance(2 ** init.cell().length)
+      const asks = chance === 1 || random() < chance
+      whyNot = asks ? 'pending' : 'answering'
       offered = { own, written: once(() => writeDown(own, codec)) }
-      if (places.asking === 'free') void seek(offered, Math.min(spreadMs, LONGEST_SPREAD_MS))
+      if (asks && places.asking === 'free') void seek(offered, Math.min(spreadMs, LONGEST_SPREAD_MS))
     },
 
     take() {
@@ -346,7 +360,7 @@ export function createAveraging(init: AveragingInit): Averaging {
  * Without it rounding is all that is exchanged once peers agree to within it, and they never agree better. The same from
  * both sides.
  */
-function shrinkage(difference: Float32Array, noise: number): number {
+export function shrinkage(difference: Float32Array, noise: number): number {
   const squared = norm(difference) ** 2
   return squared > noise ? 1 - noise / squared : 0
 }
@@ -392,7 +406,7 @@ function once<T>(make: () => T): () => T {
 }
 
 /** Fisher and Yates. */
-function shuffled<T>(items: readonly T[], random: Random): T[] {
+export function shuffled<T>(items: readonly T[], random: Random): T[] {
   const order = [...items]
   for (let i = order.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1))

@@ -1,4 +1,12 @@
-export { type Averaged, type Averaging, createAveraging, type NotAveraged } from './averaging.ts'
+export {
+  askingChance,
+  type Averaged,
+  type Averaging,
+  createAveraging,
+  type NotAveraged,
+  shrinkage,
+  shuffled,
+} from './averaging.ts'
 export { type Cell, findCell, LEAST_MEMBERS, mayBelong, MOST_MEMBERS, positionOf } from './cells.ts'
 export { CODECS, type Codec, type CodecChoice, type CodecName, codecOf } from './codec/codec.ts'
 export { safeGamma } from './codec/gamma.ts'
@@ -42,7 +50,16 @@ export {
   SMALLEST_MOMENTUM,
   SMALLEST_SHARE,
 } from './manifest.ts'
-export { consensusDistance, difference, distance, edgeWeight, mean, mixingIncrement } from './mixing.ts'
+export {
+  added,
+  consensusDistance,
+  difference,
+  distance,
+  edgeWeight,
+  mean,
+  mixingIncrement,
+  scaled,
+} from './mixing.ts'
 export { decodeOwnState, encodeOwnState, type OwnState } from './own-state.ts'
 export { epsilonSpent, PRIVACY_DELTA, type Privacy, privatised } from './privacy.ts'
 export { limitRequests } from './rate-limiter.ts'

@@ -79,13 +79,15 @@ export const SUITES = {
     settings: PAPER_SETTINGS,
   },
   gossip: {
-    says: 'a server against a mesh with few bytes, a ring, and no exchange',
+    says: 'a server against a mesh with few bytes, cells, pairs, a ring',
     strategies: [
       'comigs-1g1s',
       'gossip-float32',
       'gossip-int8',
       'gossip-int4',
       'gossip-top-k',
+      'gossip-cells',
+      'gossip-pairs',
       'gossip-ring',
       'comigs-2s',
     ],

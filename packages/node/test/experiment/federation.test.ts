@@ -170,6 +170,7 @@ describe('a federation', () => {
   it.each([
     'comigs-1g1s',
     'gossip-top-k',
+    'gossip-pairs',
     'comigs-momentum',
     'pfedmoe',
     'ffa-lora',

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { expectClose, expectSame } from '../../../model/test/helpers/compare.ts'
 import { normal } from '../../../model/test/helpers/arrays.ts'
 import { average, type MergeInput } from '../../src/experiment/merge.ts'
+import { distance } from '@comigs/protocol'
 import { strategiesNamed } from '../../src/experiment/strategies.ts'
 
 const SIZE = 4096
@@ -24,6 +25,13 @@ const exact = Float32Array.from({ length: SIZE }, (_, k) => {
   const [a, b, c, d] = vectors.map((vector) => vector[k]!) as [number, number, number, number]
   return (a + b + (c + d)) / 4
 })
+
+const averageOf = (of: readonly Float32Array[]) =>
+  exact.map((_, k) => of.reduce((sum, vector) => sum + vector[k]! / of.length, 0))
+const norm = (vector: Float32Array) => distance(vector, new Float32Array(vector.length))
+/** From x half of the way to a, and half of the way to b. */
+const halfWays = (x: Float32Array, a: Float32Array, b: Float32Array) =>
+  x.map((value, k) => value + (a[k]! - value) / 2 + (b[k]! - value) / 2)
 
 describe('average', () => {
   it('gives everyone the mean, to the last bit', async () => {
@@ -52,7 +60,33 @@ describe('gossip', () => {
     expectClose(merged.vectors[0]!, expected, { absolute: 0.05 })
   })
 
-  it.each(['gossip-int8', 'gossip-int4', 'gossip-top-k', 'gossip-ring'])(
+  it('gossip-pairs adds, a round later, half of the way to whom one asks and to whom one answers', async () => {
+    const first = await mergeOf('gossip-pairs')(input())
+    for (const [user, vector] of first.vectors.entries()) expectSame(vector, vectors[user]!)
+    const second = await mergeOf('gossip-pairs')(input({ round: 2, memory: first.memory! }))
+    expectClose(averageOf(second.vectors), exact, { absolute: 1e-6 })
+    for (const [user, vector] of second.vectors.entries()) {
+      const ways = vectors.flatMap((a) => vectors.map((b) => halfWays(vectors[user]!, a, b)))
+      const apart = ways.map((way) => distance(way, vector) / norm(vector))
+      expect(Math.min(...apart)).toBeLessThan(0.35)
+      expect(distance(vector, vectors[user]!) / norm(vector)).toBeGreaterThan(0.3)
+    }
+  })
+
+  it('gossip-cells mixes fours, and averages between them', async () => {
+    const eight = [...vectors, ...vectors.map((vector) => vector.map((value) => value + 10))]
+    let merged = await mergeOf('gossip-cells')(input({ vectors: eight }))
+    const cells = new Set(merged.vectors.map((vector) => norm(vector).toFixed(0)))
+    expect(cells.size).toBe(2)
+    for (let round = 2; round <= 20; round++)
+      merged = await mergeOf('gossip-cells')(
+        input({ round, vectors: merged.vectors, memory: merged.memory! }),
+      )
+    const middle = exact.map((value) => value + 5)
+    for (const vector of merged.vectors) expectClose(vector, middle, { absolute: 0.05 })
+  })
+
+  it.each(['gossip-int8', 'gossip-int4', 'gossip-top-k', 'gossip-ring', 'gossip-pairs'])(
     '%s keeps the mean, and comes to agree when nothing else moves',
     async (name) => {
       let merged = await mergeOf(name)(input())
