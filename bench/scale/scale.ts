@@ -102,7 +102,6 @@ async function measure(count: number, draw: number, rounds: number, averages: bo
       {
         addresses: () => [],
         peers: () => [],
-        cell: () => cells.get(name)!,
         outsiders: () => outsiders.get(name)!,
         onAdmitted: () => undefined,
       },

@@ -58,7 +58,6 @@ export interface Whereabouts {
   /** Where we listen. */
   addresses(): readonly string[]
   peers: Connector['peers']
-  cell: Connector['cell']
   outsiders: Connector['outsiders']
   onAdmitted(peer: string, addresses: readonly string[]): void
 }
@@ -121,7 +120,6 @@ export function createProtocol(init: ProtocolInit, whereabouts: Whereabouts): Pr
     random: init.random('averaging', 0),
     robust: manifest.robust,
     isAdmitted: (peer) => exchange.admitted().includes(peer),
-    cell: whereabouts.cell,
     outsiders: whereabouts.outsiders,
     events,
   })
@@ -144,7 +142,6 @@ export async function joinNetwork(init: NetworkInit): Promise<Network> {
     {
       addresses: () => init.dialer.addresses(),
       peers: (wanted, asker) => connector.peers(wanted, asker),
-      cell: () => connector.cell(),
       outsiders: () => connector.outsiders(),
       onAdmitted(peer, addresses) {
         connector.learn(peer, addresses)

@@ -1,5 +1,4 @@
 import { equals } from 'uint8arrays/equals'
-import type { Cell } from './cells.ts'
 import { type Codec, requireFinite } from './codec/codec.ts'
 import { isProtocolError, ProtocolError } from './errors.ts'
 import type { Direction } from './exchange.ts'
@@ -31,8 +30,6 @@ export interface AveragingInit {
   readonly random: Random
   /** Whether a peer is of our federation; only those are answered. */
   isAdmitted(peer: string): boolean
-  /** Ours. */
-  cell(): Cell
   /** Peers outside of our cell; only these are asked. None while there is only one cell. */
   outsiders(): readonly string[]
   /**
@@ -56,16 +53,15 @@ export interface Averaged {
 }
 
 /**
- * Why nothing came of a round: there is nobody outside of our cell, it only answered, all had averaged already, it is not over
- * yet, or the last that was asked could not be had. Labels of a metric: keep the list short.
+ * Why asking came to nothing: there is nobody outside of our cell, all had averaged already, it is not over yet, or the last
+ * that was asked could not be had. Labels of a metric: keep the list short.
  */
-export type NotAveraged = 'alone' | 'answering' | 'busy' | 'pending' | FetchFailure
+export type NotAveraged = 'alone' | 'busy' | 'pending' | FetchFailure
 
 export const AVERAGE_PROTOCOL = `/comigs/${PROTOCOL_VERSION}/average`
 
 /**
- * Pairwise gossip averaging (Boyd et al. 2006) between cells: once a round we ask a peer outside our own, and answer one;
- * where there are two cells, ask in half of the rounds (`askingChance`).
+ * Pairwise gossip averaging (Boyd et al. 2006) between cells: once a round we ask a peer outside our own, and answer one.
  * x is sent as it stood when the round began, and answered with the difference to it; each side adds half of that to its x at
  * its next round boundary. Both take it from the answer as it was written down, so that what one gains the other loses, exactly.
  */
@@ -90,14 +86,6 @@ const LONGEST_SPREAD_MS = 60_000
 /** Increments that make the usual one, and how few are too few. */
 const REMEMBERED = 16
 const FEW = 3
-
-/**
- * How many of the rounds ask. Of two cells in which everyone asks and answers, each would move the whole way to the other, and
- * they would change places instead of meeting in the middle: of `d` apart `(1 - n) d` is left after `n` exchanges of each peer,
- * and one of these is what it asked and one what it answered. Half of the rounds is the best for two, and for more than two all.
- * (Three, of which one is as large as the other two, are taken for two by that one: no harm.)
- */
-export const askingChance = (cells: number): number => (cells === 2 ? 0.5 : 1)
 
 type Role = 'asking' | 'answering'
 type Place = 'free' | 'in use' | 'used'
@@ -338,11 +326,9 @@ export function createAveraging(init: AveragingInit): Averaging {
       for (const role of ['asking', 'answering'] as const)
         if (places[role] !== 'in use') places[role] = 'free'
       const own = difference(x, initial)
-      const chance = askingChance(2 ** init.cell().length)
-      const asks = chance === 1 || random() < chance
-      whyNot = asks ? 'pending' : 'answering'
+      whyNot = 'pending'
       offered = { own, written: once(() => writeDown(own, codec)) }
-      if (asks && places.asking === 'free') void seek(offered, Math.min(spreadMs, LONGEST_SPREAD_MS))
+      if (places.asking === 'free') void seek(offered, Math.min(spreadMs, LONGEST_SPREAD_MS))
     },
 
     take() {

@@ -1,5 +1,4 @@
 export {
-  askingChance,
   type Averaged,
   type Averaging,
   createAveraging,

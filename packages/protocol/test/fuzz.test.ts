@@ -344,7 +344,6 @@ describe('hostile averaging', () => {
       random: seeded(3),
       robust: true,
       isAdmitted: () => true,
-      cell: () => '00',
       outsiders: () => (role === 'answers' ? ['mallory'] : []),
       events: {
         onTraffic: () => undefined,

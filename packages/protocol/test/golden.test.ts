@@ -320,7 +320,6 @@ describe.each(GOLDEN.averaging)(
         random: seeded(1),
         robust: false,
         isAdmitted: () => true,
-        cell: () => '00',
         outsiders: () => (asks ? ['second'] : []),
         events: { onTraffic: () => undefined, onRefusal: () => undefined },
       })

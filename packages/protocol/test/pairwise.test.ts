@@ -1,11 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import {
-  type Averaged,
-  type Averaging,
-  AVERAGE_PROTOCOL,
-  createAveraging,
-  type NotAveraged,
-} from '../src/averaging.ts'
+import { type Averaged, type Averaging, AVERAGE_PROTOCOL, createAveraging } from '../src/averaging.ts'
 import { CODECS, type CodecName } from '../src/codec/codec.ts'
 import type { RefusalReason } from '../src/gossip.ts'
 import { LIMITS } from '../src/limits.ts'
@@ -38,7 +32,6 @@ async function start(
   { network, clock }: World,
   name: string,
   {
-    cell = '00',
     outsiders = [],
     codec = 'int8',
     wire = network.wire(name),
@@ -46,7 +39,6 @@ async function start(
     robust = false,
     initial = INITIAL,
   }: {
-    cell?: string
     outsiders?: readonly string[]
     codec?: CodecName
     wire?: Wire
@@ -66,7 +58,6 @@ async function start(
     random: seeded(name.length),
     robust,
     isAdmitted: (peer) => !strangers.includes(peer),
-    cell: () => cell,
     outsiders: () => outsiders,
     events: {
       onTraffic: (_, direction, count) => (bytes[direction] += count),
@@ -185,28 +176,6 @@ describe('pairwise averaging', () => {
         expect(Math.abs(values[i]! + increment - (sum - values[i]!) / 2)).toBeLessThan(2e-3)
       }
     }
-  })
-
-  it.each([
-    ['all', '00', 1],
-    ['half', '0', 0.5],
-  ])('asks in %s of the rounds in cell %s', async (_, cell, share) => {
-    const world = createWorld()
-    const alice = await start(world, 'alice', { cell, outsiders: ['bob'] })
-    const bob = await start(world, 'bob')
-    let averaged = 0
-    const reasons = new Set<NotAveraged | undefined>()
-    for (let round = 0; round < 200; round++) {
-      alice.averaging.offer(x(1))
-      bob.averaging.offer(x(2))
-      await world.clock.advance(A_WHILE_MS)
-      averaged += alice.averaging.take().length
-      reasons.add(alice.averaging.whyNot())
-      bob.averaging.take()
-    }
-    expect(Math.abs(averaged / 200 - share)).toBeLessThan(0.1)
-    expect([...reasons]).toEqual(expect.arrayContaining(share < 1 ? [undefined, 'answering'] : [undefined]))
-    expect(reasons.size).toBe(share < 1 ? 2 : 1)
   })
 
   it('answers once a round, whoever asks', async () => {

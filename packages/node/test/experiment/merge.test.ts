@@ -74,15 +74,17 @@ describe('gossip', () => {
   })
 
   it('gossip-cells mixes fours, and averages between them', async () => {
-    const eight = [...vectors, ...vectors.map((vector) => vector.map((value) => value + 10))]
-    let merged = await mergeOf('gossip-cells')(input({ vectors: eight }))
+    const twelve = [0, 10, 20].flatMap((ahead) =>
+      vectors.map((vector) => vector.map((value) => value + ahead)),
+    )
+    let merged = await mergeOf('gossip-cells')(input({ vectors: twelve }))
     const cells = new Set(merged.vectors.map((vector) => norm(vector).toFixed(0)))
-    expect(cells.size).toBe(2)
+    expect(cells.size).toBe(3)
     for (let round = 2; round <= 20; round++)
       merged = await mergeOf('gossip-cells')(
         input({ round, vectors: merged.vectors, memory: merged.memory! }),
       )
-    const middle = exact.map((value) => value + 5)
+    const middle = exact.map((value) => value + 10)
     for (const vector of merged.vectors) expectClose(vector, middle, { absolute: 0.05 })
   })
 
