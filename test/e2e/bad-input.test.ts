@@ -318,6 +318,18 @@ describe('a state folder', () => {
     await running.kill('SIGKILL')
   })
 
+  it('that has done all rounds, with nobody at the address to come back to', async () => {
+    const state = freshState()
+    expect((await runCli(args(state, 2))).code).toBe(0)
+    const gone = '/ip4/127.0.0.1/tcp/9'
+    const { code, stdout } = await runCli([...args(state, 1), '--bootstrap', gone])
+    expect(code).toBe(0)
+    expect(stdout).toContain('{"event":"start","round":2,"isOver":true}')
+    expect(stdout).toMatch(
+      new RegExp(`{"event":"alone","message":"the bootstrap peer ${gone} cannot be reached`),
+    )
+  })
+
   it('whose newest checkpoint is damaged goes on from the one before', async () => {
     const state = freshState()
     expect((await runCli(args(state, 3))).code).toBe(0)
@@ -326,7 +338,7 @@ describe('a state folder', () => {
     await writeFile(newest, bytes.subarray(0, bytes.length / 2))
     const { code, stdout, stderr } = await runCli(args(state, 4))
     expect(code).toBe(0)
-    expect(stdout).toContain('{"event":"start","round":2}')
+    expect(stdout).toContain('{"event":"start","round":2,"isOver":false}')
     expect(stderr).toContain('checkpoint not usable')
   })
 

@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { hasMulticast } from '../../packages/node/test/support/multicast.ts'
 import { peerArguments, PeerProcess, runCli } from './support/peer-process.ts'
@@ -81,11 +82,10 @@ describe('two peers in processes of their own, over TCP', () => {
       neighbours.some(({ peer, round }) => peer === joinerId && round > last),
     )
 
-    // The same for the seed: the joiner redials it at its old address only if the port is the same, so the seed asks.
-    const { addresses: joinerAddresses } = await again.waitFor('listening')
+    // The same for the seed, which the joiner finds where it was.
     await seed.kill('SIGKILL')
-    const seedAgain = start('fr', ['--bootstrap', joinerAddresses[0]!])
-    expect((await seedAgain.waitFor('listening')).peerId).toBe(seedId)
+    const seedAgain = start('fr')
+    expect(await seedAgain.waitFor('listening')).toMatchObject({ peerId: seedId, addresses })
     await seedAgain.waitFor('round', ({ mixedWith }) => mixedWith === 1)
     const seedRound = seedAgain.all('round')[0]!.round
     await again.waitFor('round', ({ neighbours }) =>
@@ -118,6 +118,16 @@ describe('two peers in processes of their own, over TCP', () => {
     const again = start('it', [], 'third')
     const mixed = await again.waitFor('round', ({ mixedWith }) => mixedWith === 1)
     expect(mixed.neighbours.find(({ weight }) => weight !== undefined)!.peer).toBe(secondId)
+  })
+
+  it('ends at once when it is asked to for the second time, while it computes', async () => {
+    const peer = start('nl', ['--local-steps', '5000'])
+    await peer.waitFor('listening')
+    await sleep(500)
+    void peer.kill('SIGTERM')
+    await sleep(1500)
+    expect(await peer.kill('SIGTERM')).toBeNull()
+    expect(peer.stderr).not.toContain('terminate called')
   })
 
   it('says so when there is nobody of the federation', async () => {

@@ -88,7 +88,10 @@ export type PeerEvent =
   /** What became of asking the router to let others in, whenever that changes. */
   | { readonly event: 'upnp'; readonly found: string; readonly advice?: string }
   | { readonly event: 'data'; readonly tokens: Readonly<Record<SplitName, number>> }
-  | { readonly event: 'start'; readonly round: number }
+  /** Over: there is nothing left to train. */
+  | { readonly event: 'start'; readonly round: number; readonly isOver: boolean }
+  /** Of those to come back to nobody answers; asked again while it trains. */
+  | { readonly event: 'alone'; readonly message: string }
   | {
       readonly event: 'listening'
       readonly peerId: string

@@ -14,7 +14,7 @@ import {
   Reputation,
 } from '@comigs/protocol'
 import type { PrivateKey } from '@libp2p/interface'
-import { peerIdFromString } from '@libp2p/peer-id'
+import { peerIdFromPrivateKey, peerIdFromString } from '@libp2p/peer-id'
 import { prometheusMetrics } from '@libp2p/prometheus-metrics'
 import * as Comlink from 'comlink'
 import { createHash } from 'node:crypto'
@@ -24,7 +24,7 @@ import { DEFAULT_BASE, findBase } from './base-folder.ts'
 import { systemClock } from './clock.ts'
 import { NodeError } from './errors.ts'
 import type { Activity, PeerEvent, PeerStatus } from './events.ts'
-import { parseAddress } from './host/addresses.ts'
+import { parseAddress, withOwnPorts } from './host/addresses.ts'
 import { readAdmission } from './host/admission.ts'
 import { createDialer } from './host/dialer.ts'
 import { createHost, type Host } from './host/host.ts'
@@ -143,7 +143,8 @@ export async function runPeer(
   const early = Promise.withResolvers<undefined>()
   let isListening = false
   signal.addEventListener('abort', () => {
-    if (!isListening) early.resolve(undefined)
+    if (isListening) busy('stopping', 'once this round has ended; ctrl-C again ends it now')
+    else early.resolve(undefined)
   })
 
   const life = async (): Promise<void> => {
@@ -155,7 +156,7 @@ export async function runPeer(
     const admission = await readAdmission(config)
     if (config.bootstrap.length > 0) busy('asking', 'who is there already')
     else if (config.mdns) busy('looking', 'in the local network')
-    const found = await findManifest(config, state, { key, admission }, log)
+    const found = await findManifest(config, state, { key, admission }, emit, log)
     requirePublishable(found, config)
     const base = found === undefined ? (config.base ?? DEFAULT_BASE) : await findBase(found.base, config.base)
     const mixture = mixtureOf(found?.lora ?? PAPER.lora, config.experts)
@@ -202,7 +203,7 @@ export async function runPeer(
         ? undefined
         : { factor: manifest.momentum, velocity: velocity ?? new Float32Array(initial.length) }
     const told = await requireTellable(manifest, state, config, resumed)
-    emit({ event: 'start', round: resumed })
+    emit({ event: 'start', round: resumed, isOver: resumed >= config.rounds })
 
     // How good the base alone is, for comparison. Before others can see us: who is there is ready to train.
     busy('measuring', 'how good the base is')
@@ -212,29 +213,36 @@ export async function runPeer(
 
     // The network.
     const reputation = new Reputation(systemClock)
-    const host = await createHost({
-      key,
-      admission,
-      opinion: (peer) => reputation.score(peer),
-      isCutOff: (peer) => reputation.isCutOff(peer),
-      listen: config.listen,
-      announce: config.announce,
-      relay: config.relay,
-      upnp: config.upnp
-        ? {
-            onFinding: (finding) => {
-              emit({ event: 'upnp', ...finding })
-            },
-          }
-        : undefined,
-      federation,
-      crowded: config.crowded,
-      metrics: prometheusMetrics({
-        registry: metrics.registry,
-        collectDefaultMetrics: false,
-        preserveExistingMetrics: true,
-      }),
-    })
+    const openHost = (listen: readonly string[]) =>
+      createHost({
+        key,
+        admission,
+        opinion: (peer) => reputation.score(peer),
+        isCutOff: (peer) => reputation.isCutOff(peer),
+        listen,
+        announce: config.announce,
+        relay: config.relay,
+        upnp: config.upnp
+          ? {
+              onFinding: (finding) => {
+                emit({ event: 'upnp', ...finding })
+              },
+            }
+          : undefined,
+        federation,
+        crowded: config.crowded,
+        metrics: prometheusMetrics({
+          registry: metrics.registry,
+          collectDefaultMetrics: false,
+          preserveExistingMetrics: true,
+        }),
+      })
+    const host = await openHost(withOwnPorts(config.listen, peerIdFromPrivateKey(key).toString())).catch(
+      (error: unknown) => {
+        if (error instanceof NodeError && error.detail.code === 'PORT_IN_USE') return openHost(config.listen)
+        throw error
+      },
+    )
     closing.push(async () => host.stop())
     const seed = seedOf(key)
     const totals = { in: 0, out: 0 }
@@ -413,11 +421,15 @@ async function findManifest(
   config: PeerConfig,
   state: StateDirectory,
   knocker: Knocker,
+  emit: (event: PeerEvent) => void,
   log: Logger,
 ): Promise<Manifest | undefined> {
   const { given, pinned } = await ownManifests(config.manifest, state)
   let manifest = given ?? pinned
-  if (pinned !== undefined) await requireSameFederation(pinned, config, knocker)
+  if (pinned !== undefined) {
+    const failure = await requireSameFederation(pinned, config, knocker)
+    if (failure !== undefined) emit({ event: 'alone', message: failure.message })
+  }
   if (manifest === undefined && config.bootstrap.length > 0)
     manifest = await askBootstrap(config.bootstrap, knocker)
   if (manifest === undefined && config.federation !== undefined) {
@@ -458,18 +470,21 @@ async function askBootstrap(addresses: readonly string[], knocker: Knocker): Pro
 /**
  * Whom a folder's owner asks to be joined through must not all be of another federation: it would train on alone, unnoticed.
  * Who does not answer now may be one of ours.
+ * @returns why not, where nobody answers
  * @throws NodeError `STATE_OF_OTHERS`
  */
 async function requireSameFederation(
   pinned: Manifest,
   { bootstrap, state }: PeerConfig,
   knocker: Knocker,
-): Promise<void> {
+): Promise<Error | undefined> {
   bootstrap.forEach(parseAddress)
   const ours = manifestHash(pinned)
   const answers = await Promise.allSettled(bootstrap.map((address) => fetchManifest(address, knocker)))
   const met = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [manifestHash(answer.value)] : []))
-  if (met.length === 0 || met.includes(ours)) return
+  if (met.length === 0)
+    return answers.find((answer) => answer.status === 'rejected')?.reason as Error | undefined
+  if (met.includes(ours)) return undefined
   throw new NodeError({ code: 'STATE_OF_OTHERS', folder: state, ours, theirs: met[0]! })
 }
 
@@ -714,6 +729,7 @@ function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
     case 'memory':
     case 'upnp':
     case 'start':
+    case 'alone':
     case 'joined':
     case 'refused':
     case 'staying':

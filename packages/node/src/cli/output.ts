@@ -227,7 +227,14 @@ function describe(event: PeerEvent): string[] {
       ]
     }
     case 'start':
-      return event.round === 0 ? [] : [`resuming    after round ${event.round}`]
+      return event.round === 0
+        ? []
+        : [`resuming    after round ${event.round}${event.isOver ? ', and --rounds asks for no more' : ''}`]
+    case 'alone':
+      return [
+        pc.yellow(`alone       ${event.message}`),
+        pc.yellow('            it is tried again all the time'),
+      ]
     case 'listening':
       return [
         `peer        ${event.peerId}`,

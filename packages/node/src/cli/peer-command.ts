@@ -8,7 +8,7 @@ import { httpOptions, option, shared, wholeNumber } from './options.ts'
 import { createStopNote } from './stop-note.ts'
 import { stopSignal } from './stop-signal.ts'
 
-/** Every interface, a port of the system's choice. */
+/** Every interface, a port that comes from the peer's key. */
 const LISTEN = '/ip4/0.0.0.0/tcp/0'
 
 export interface PeerFlags
@@ -97,7 +97,12 @@ export function addPeerOptions(command: Command): void {
     .addOption(shared.engine())
     .addOption(shared.threads())
     .optionsGroup('Network:')
-    .addOption(option('--listen <address...>', 'multiaddrs to listen on').default([LISTEN], LISTEN))
+    .addOption(
+      option(
+        '--listen <address...>',
+        'multiaddrs to listen on; port 0: the same each time, if it is free',
+      ).default([LISTEN], LISTEN),
+    )
     .addOption(option('--announce <address...>', 'further multiaddrs at which others reach us'))
     .addOption(
       option('--relay', 'carry connections to peers that cannot be dialled (--listen /p2p-circuit)').default(

@@ -207,6 +207,7 @@ function eventLine(event: PeerEvent): string | undefined {
     case 'joined':
       return `joined at the mean of ${event.copies}`
     case 'refused':
+    case 'alone':
       return pc.yellow(event.message)
     case 'round':
       return Object.entries(roundCells(event))

@@ -1,4 +1,5 @@
 import { multiaddr, type Multiaddr } from '@multiformats/multiaddr'
+import { createHash } from 'node:crypto'
 import { NodeError } from '../errors.ts'
 
 /**
@@ -14,6 +15,16 @@ export function parseAddress(text: string): Multiaddr {
     const reason = error instanceof Error ? error.message : String(error)
     throw new NodeError({ code: 'ADDRESS_MALFORMED', address: text, reason }, { cause: error })
   }
+}
+
+/** Below the ports that systems give to outgoing connections. */
+const OWN_PORTS = { first: 20_000, count: 12_000 }
+
+/** Where any port will do, one that comes from the peer's id, so that who comes back is found where it was. */
+export function withOwnPorts(listen: readonly string[], peer: string): string[] {
+  const drawn = createHash('sha256').update(peer).digest().readUInt32LE(0)
+  let next = OWN_PORTS.first + (drawn % OWN_PORTS.count)
+  return listen.map((address) => address.replace(/\/tcp\/0(?=\/|$)/, () => `/tcp/${next++}`))
 }
 
 /** The peer id at the end of an address, where it has one. */
