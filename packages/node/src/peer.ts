@@ -149,6 +149,7 @@ export async function runPeer(
   const life = async (): Promise<void> => {
     const { training } = worker
     requireToken(config.http.host, config.httpToken)
+    for (const address of [...config.bootstrap, ...config.listen, ...config.announce]) parseAddress(address)
 
     // Who we are and which federation this is.
     const key = await state.key()
@@ -440,7 +441,6 @@ const BOOTSTRAP_ATTEMPTS = 3
 const BOOTSTRAP_PAUSE_MS = 1000
 
 async function askBootstrap(addresses: readonly string[], knocker: Knocker): Promise<Manifest> {
-  addresses.forEach(parseAddress)
   let failure: unknown
   for (let attempt = 0; attempt < BOOTSTRAP_ATTEMPTS; attempt++) {
     for (const address of addresses) {
@@ -465,7 +465,6 @@ async function requireSameFederation(
   { bootstrap, state }: PeerConfig,
   knocker: Knocker,
 ): Promise<void> {
-  bootstrap.forEach(parseAddress)
   const ours = manifestHash(pinned)
   const answers = await Promise.allSettled(bootstrap.map((address) => fetchManifest(address, knocker)))
   const met = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [manifestHash(answer.value)] : []))

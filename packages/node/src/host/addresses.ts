@@ -1,3 +1,4 @@
+import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr, type Multiaddr } from '@multiformats/multiaddr'
 import { NodeError } from '../errors.ts'
 
@@ -8,11 +9,22 @@ import { NodeError } from '../errors.ts'
 export function parseAddress(text: string): Multiaddr {
   try {
     const address = multiaddr(text)
-    if (address.getComponents().length === 0) throw new Error('it is empty')
+    const components = address.getComponents()
+    if (components.length === 0) throw new Error('it is empty')
+    for (const { name, value } of components) if (name === 'p2p') requirePeerId(value!)
     return address
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     throw new NodeError({ code: 'ADDRESS_MALFORMED', address: text, reason }, { cause: error })
+  }
+}
+
+/** A multiaddr takes anything for one. */
+function requirePeerId(text: string): void {
+  try {
+    peerIdFromString(text)
+  } catch (error) {
+    throw new Error('the id after /p2p/ is cut or mistyped', { cause: error })
   }
 }
 
