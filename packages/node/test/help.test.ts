@@ -51,8 +51,9 @@ it('promises a --config file only where there is one', () => {
 })
 
 it.each([
-  ['doctr', "unknown command 'doctr'; did you mean `comigs-peer doctor`?"],
-  ['something-else', "unknown command 'something-else'; `comigs-peer --help` lists them"],
+  ['doctr', "unknown command 'doctr'; did you mean `npx comigs-peer doctor`?"],
+  ['something-else', "unknown command 'something-else'; `npx comigs-peer --help` lists them"],
+  [import.meta.dirname, `did you mean \`npx comigs-peer --data ${import.meta.dirname}\`?`],
 ])('of a word that is no command, says so: %s', async (word, message) => {
   const program = createProgram().configureOutput({ writeErr: () => undefined })
   await expect(program.parseAsync([word, '--stay'], { from: 'user' })).rejects.toThrow(message)

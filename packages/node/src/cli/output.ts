@@ -233,7 +233,7 @@ function describe(event: PeerEvent): string[] {
         `peer        ${event.peerId}`,
         `page        ${event.http}`,
         `metrics     ${event.http}/metrics`,
-        `text        ${event.http}/v1`,
+        `api         ${event.http}/v1`,
       ]
     case 'base':
       return [`base        validation perplexity ${number(event.valid.perplexity)}`]

@@ -47,7 +47,7 @@ export function addPeerOptions(command: Command): void {
     .addOption(option('--mdns', 'find peers in the local network, and be found there').default(false))
     .addOption(option('--manifest <file>', 'start (or join) the federation that this file describes'))
     .addOption(option('--federation <hash>', 'join only this federation (or what begins so)'))
-    .addOption(option('--psk <file>', "a private federation's key: see comigs-peer psk"))
+    .addOption(option('--psk <file>', "a private federation's key: see npx comigs-peer psk"))
     .addOption(option('--allow <peer...>', 'talk to these peers only: ids, or files with one a line'))
     .optionsGroup('Text:')
   addTextSources(command)

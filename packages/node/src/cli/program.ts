@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { existsSync } from 'node:fs'
 import { VERSION } from '../version.ts'
 import { addChatCommand } from './chat-command.ts'
 import { addConfigCommand } from './config-command.ts'
@@ -59,8 +60,11 @@ function refuseCommand(program: Command, name: string): never {
     name,
     program.commands.map((command) => command.name()),
   )
-  const advice =
-    meant === undefined ? '`comigs-peer --help` lists them' : `did you mean \`comigs-peer ${meant}\`?`
+  const advice = existsSync(name)
+    ? `did you mean \`npx comigs-peer --data ${name}\`?`
+    : meant === undefined
+      ? '`npx comigs-peer --help` lists them'
+      : `did you mean \`npx comigs-peer ${meant}\`?`
   return program.error(`error: unknown command '${name}'; ${advice}`)
 }
 

@@ -58,6 +58,6 @@ export async function readTrained(state: ReadableState, folder: string) {
   const manifest = await state.manifest()
   const checkpoints = await state.checkpoints()
   if (manifest !== undefined && checkpoints.length > 0) return { manifest, checkpoints }
-  const reason = `no peer has trained here yet; train one: comigs-peer --data <your text> --state ${folder}`
+  const reason = `no peer has trained here yet; train one: npx comigs-peer --data <your text> --state ${folder}`
   throw new NodeError({ code: 'STATE_UNUSABLE', path: folder, reason })
 }
