@@ -25,18 +25,7 @@ export interface PeerFlags
 }
 
 /** Enough to start, to join and to look at what happens. */
-const ESSENTIAL = [
-  '--bootstrap',
-  '--psk',
-  '--data',
-  '--state',
-  '--base',
-  '--experts',
-  '--rounds',
-  '--http',
-  '--config',
-  '--json',
-]
+const ESSENTIAL = ['--bootstrap', '--psk', '--data', '--state', '--base', '--rounds', '--http', '--config']
 
 /** What a peer can be told. */
 export function addPeerOptions(command: Command): void {
@@ -93,7 +82,7 @@ export function addPeerOptions(command: Command): void {
         'with --strategy local: tell the generalist once, after the last round, so that it can be measured how far peers are apart',
       ).default(false),
     )
-    .addOption(shared.seed())
+    .addOption(shared.seed("everything random that is this peer's own"))
     .addOption(shared.engine())
     .addOption(shared.threads())
     .optionsGroup('Network:')

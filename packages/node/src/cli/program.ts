@@ -23,9 +23,7 @@ import { addTrustCommands } from './trust-commands.ts'
 /** The command line: everything that `comigs-peer` can be told. */
 export function createProgram(): Command {
   const program = new Command('comigs-peer')
-    .description(
-      'Train a language model together, peer to peer, and end with a personal one. Your text never leaves this machine.',
-    )
+    .description('Train a personal language model, peer to peer; your text stays on this machine.')
     .version(VERSION)
     .configureHelp(HELP)
     .exitOverride()
