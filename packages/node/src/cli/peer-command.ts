@@ -134,7 +134,11 @@ Examples:
       const show = printEvent({
         json: flags.json === true,
         quiet: flags.quiet,
-        base: flags.base === config.base ? flags.base && '<the same base>' : flags.base,
+        invited: {
+          base: flags.base === config.base ? flags.base && '<the same base>' : flags.base,
+          isPrivate: flags.psk !== undefined,
+          mdns: flags.mdns,
+        },
       })
       const stopped = createStopNote()
       const signal = stopSignal()
