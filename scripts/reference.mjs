@@ -74,8 +74,8 @@ function configurationPage() {
     'Configuration',
     'Each of these can stand in the file that `--config` names, as `key: value` (YAML; lists for what takes several), in the ' +
       'environment, as `COMIGS_PEER_` and the key in capitals (`COMIGS_PEER_WAIT_FOR_PEERS`; lists separated by spaces, true or false for what takes no value), and on ' +
-      'the command line, as `--key value`. The command line goes before the environment, that before the file. One file serves ' +
-      'all commands: each takes what it knows. `comigs-peer config` prints what a peer would run with, and who said so.',
+      'the command line, as `--key value`. The command line goes before the environment, that before the file. A path ' +
+      'may begin with `~/`, as in a shell. One file serves all commands: each takes what it knows. `comigs-peer config` prints what a peer would run with, and who said so.',
     table(['key', 'meaning', 'default', 'read by'], rows),
   )
 }

@@ -133,8 +133,10 @@ describe('the doctor', () => {
   })
 
   it('sees that a state folder is in use, and looks at the rest all the same', async () => {
-    const { code, statuses } = await examined('--state', join(folder, 'peer'), '--data', TEXT)
+    const { code, statuses, of } = await examined('--state', join(folder, 'peer'), '--data', TEXT)
     expect(statuses).toMatchObject({ state: 'fail', engine: 'ok', data: 'ok', base: 'ok' })
+    expect(of('state')!.found).not.toContain('--state')
+    expect(of('state')!.advice).toContain('--state')
     expect(code).toBe(7)
   })
 

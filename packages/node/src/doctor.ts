@@ -58,7 +58,6 @@ export interface Finding {
 
 /** What a person can do about it, by error code; the message says what is wrong. */
 const ADVICE: Readonly<Record<string, string>> = {
-  STATE_LOCKED: 'stop that process, or give another folder with --state',
   STATE_UNUSABLE: 'make the folder writable for you, free some disk space, or give another with --state',
   OPTION_INVALID: 'correct that option',
   ENGINE_UNAVAILABLE:
@@ -223,7 +222,8 @@ async function findEngine(
 
 async function findText(training: Training, data: DataSource, context: number): Promise<Good> {
   const { train, valid, test } = await training.loadData(data, context)
-  const found = `${train} tokens to learn from, ${valid} to validate, ${test} to test`
+  const count = (tokens: number): string => tokens.toLocaleString('en-US')
+  const found = `${count(train)} tokens to learn from, ${count(valid)} to validate, ${count(test)} to test`
   // An epoch shorter than a round's ten batches of eight: the specialists learn it by heart.
   const few = train < 80 * context
   return few

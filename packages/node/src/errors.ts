@@ -84,9 +84,9 @@ function render(d: NodeErrorDetail): string {
     case 'BASE_DOWNLOAD_FAILED':
       return `the base model ${d.id} cannot be downloaded: ${d.reason}`
     case 'CONFIG_FILE_INVALID':
-      return `the configuration file ${d.path} cannot be used: ${d.reason}; \`comigs-peer config\` lists the keys`
+      return `the configuration file ${d.path} cannot be used: ${d.reason}; \`npx comigs-peer config\` lists the keys`
     case 'STATE_LOCKED':
-      return `the state folder ${d.folder} is in use by process ${d.pid}; stop it, or give another folder with --state`
+      return `the state folder ${d.folder} is in use by process ${d.pid}`
     case 'STATE_UNUSABLE':
       return `the state at ${d.path} cannot be used: ${d.reason}`
     case 'STATE_OF_OTHERS':
@@ -112,7 +112,8 @@ function render(d: NodeErrorDetail): string {
 
 /** What to do next, where the message alone does not lead on: told beside it. */
 const ADVICE: Readonly<Record<string, string>> = {
-  BOOTSTRAP_FAILED: '`comigs-peer doctor --bootstrap <address>` says what to look at',
+  STATE_LOCKED: 'stop that process, or give another folder with --state',
+  BOOTSTRAP_FAILED: '`npx comigs-peer doctor --bootstrap <address>` says what to look at',
   BASE_UNREADABLE: 'give --base a Hugging Face folder, or owner/name of one on the hub',
   BASE_DOWNLOAD_FAILED:
     'look at the connection and the name, or give --base a Hugging Face folder on this machine',

@@ -150,6 +150,7 @@ export async function runPeer(
   const life = async (): Promise<void> => {
     const { training } = worker
     requireToken(config.http.host, config.httpToken)
+    for (const address of [...config.bootstrap, ...config.listen, ...config.announce]) parseAddress(address)
 
     // Who we are and which federation this is.
     const key = await state.key()
@@ -452,7 +453,6 @@ const BOOTSTRAP_ATTEMPTS = 3
 const BOOTSTRAP_PAUSE_MS = 1000
 
 async function askBootstrap(addresses: readonly string[], knocker: Knocker): Promise<Manifest> {
-  addresses.forEach(parseAddress)
   let failure: unknown
   for (let attempt = 0; attempt < BOOTSTRAP_ATTEMPTS; attempt++) {
     for (const address of addresses) {
@@ -478,7 +478,6 @@ async function requireSameFederation(
   { bootstrap, state }: PeerConfig,
   knocker: Knocker,
 ): Promise<Error | undefined> {
-  bootstrap.forEach(parseAddress)
   const ours = manifestHash(pinned)
   const answers = await Promise.allSettled(bootstrap.map((address) => fetchManifest(address, knocker)))
   const met = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [manifestHash(answer.value)] : []))

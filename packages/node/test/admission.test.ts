@@ -210,15 +210,17 @@ describe('over TCP', () => {
   })
 
   it.each([
-    ['without the key', psk(), EVERYONE],
-    ['off the list', { psk: undefined, admits: () => false }, EVERYONE],
-  ] as const)('a joiner %s is told only that it is refused', async (_, ours, theirs) => {
+    ['without the key', psk(), EVERYONE, 'perhaps a private federation: --psk'],
+    ['with a key where there is none', EVERYONE, psk(), 'perhaps it has another --psk, or none'],
+    ['off the list', { psk: undefined, admits: () => false }, EVERYONE, 'perhaps its --allow list lacks us'],
+  ] as const)('a joiner %s is told only that it is refused', async (_, ours, theirs, hint) => {
     const a = await start(ours)
     const knocking = fetchManifest(address(a).toString(), { key: await newKey(), admission: theirs })
     // To who has no key, the other's random bytes may look like the beginning of a long message: then time runs out.
     expect(await refusal(knocking)).toMatchObject({
       code: 'BOOTSTRAP_FAILED',
       stage: expect.stringMatching(/^(dial|handshake)$/),
+      reason: expect.stringContaining(hint),
     })
     expect(a.getPeers()).toEqual([])
   })

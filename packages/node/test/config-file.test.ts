@@ -1,11 +1,12 @@
 import { Command } from 'commander'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { applyConfigFile } from '../src/cli/config-file.ts'
 import { applyEnvironment, misspeltVariables } from '../src/cli/environment.ts'
 import { option, shared, wholeNumber } from '../src/cli/options.ts'
+import { addPeerOptions } from '../src/cli/peer-command.ts'
 import { createProgram } from '../src/cli/program.ts'
 import { textOptions } from '../src/cli/text-options.ts'
 import { NodeError } from '../src/errors.ts'
@@ -64,6 +65,25 @@ it('a path may hold spaces, but in the environment, where they separate', async 
   command.parse([], { from: 'user' })
   applyEnvironment(command)
   expect(command.opts()).toMatchObject({ data: ['a', 'b'], stop: ['a b'] })
+})
+
+it('a path may begin in the home folder, where no shell expands it; what is no path may not', async () => {
+  const home = (...names: readonly string[]) => join(homedir(), ...names)
+  expect(await configured('data: [~/notes, a/~/b]')).toMatchObject({
+    data: [home('notes'), 'a/~/b'],
+  })
+  for (const [name, value] of Object.entries({ DATA: '~/a b', STATE: '~/c', ALLOW: '~/d', NAME: '~/e' }))
+    vi.stubEnv(`COMIGS_PEER_${name}`, value)
+  onTestFinished(() => void vi.unstubAllEnvs())
+  const command = new Command()
+  addPeerOptions(command)
+  applyEnvironment(command.parse([], { from: 'user' }))
+  expect(command.opts()).toMatchObject({
+    data: [home('a'), 'b'],
+    state: home('c'),
+    allow: [home('d')],
+    name: '~/e',
+  })
 })
 
 it.each([

@@ -3,8 +3,7 @@ import { expect, it } from 'vitest'
 import { createProgram } from '../src/cli/program.ts'
 
 const COLUMNS = 80
-/** The command without a name lists the others, too. */
-const linesOf = (command: Command) => (command.parent === null ? 44 : 40)
+const LINES = 40
 
 function* commandsOf(command: Command, above = ''): Generator<{ name: string; command: Command }> {
   const name = `${above}${command.name()}`
@@ -30,7 +29,7 @@ it.each([...commandsOf(createProgram())])(
   'the help of $name fits a screen and has an example',
   ({ name, command }) => {
     const lines = said(command, '--help').trimEnd().split('\n')
-    expect(lines.length).toBeLessThanOrEqual(linesOf(command))
+    expect(lines.length).toBeLessThanOrEqual(LINES)
     expect(lines.filter((line) => line.length > COLUMNS)).toEqual([])
     const examples = lines.slice(lines.findIndex((line) => /^Examples?:$/.test(line)) + 1)
     expect(examples[0]).toContain(`npx ${name}`)
@@ -43,16 +42,26 @@ it('--help-all shows what --help leaves out', () => {
 })
 
 it('promises a --config file only where there is one', () => {
-  const promise = 'in a --config file'
+  const promise = /in a\s--config\sfile/
   for (const { command } of commandsOf(createProgram())) {
     const takesFile = command.options.some(({ long }) => long === '--config')
-    expect(said(command, '--help').includes(promise)).toBe(takesFile)
+    expect(promise.test(said(command, '--help'))).toBe(takesFile)
+  }
+})
+
+it('explains the environment by an option that it shows', () => {
+  for (const { command } of commandsOf(createProgram())) {
+    const help = said(command, '--help')
+    const examples = [...help.matchAll(/\((--[a-z-]+):\sCOMIGS_PEER_\w+\)/g)].map(([, long]) => long!)
+    expect(examples).toHaveLength(command.options.some(({ envVar }) => envVar !== undefined) ? 1 : 0)
+    for (const long of examples) expect(help).toMatch(new RegExp(`^  ${long} `, 'm'))
   }
 })
 
 it.each([
-  ['doctr', "unknown command 'doctr'; did you mean `comigs-peer doctor`?"],
-  ['something-else', "unknown command 'something-else'; `comigs-peer --help` lists them"],
+  ['doctr', "unknown command 'doctr'; did you mean `npx comigs-peer doctor`?"],
+  ['something-else', "unknown command 'something-else'; `npx comigs-peer --help` lists them"],
+  [import.meta.dirname, `did you mean \`npx comigs-peer --data ${import.meta.dirname}\`?`],
 ])('of a word that is no command, says so: %s', async (word, message) => {
   const program = createProgram().configureOutput({ writeErr: () => undefined })
   await expect(program.parseAsync([word, '--stay'], { from: 'user' })).rejects.toThrow(message)

@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { invitation, logLine, progressLine, roundLine, tableWithin } from '../src/cli/output.ts'
+import { type Invited, invitation, logLine, progressLine, roundLine, tableWithin } from '../src/cli/output.ts'
 import { liveTable, nextSteps, resultTable } from '../src/cli/swarm-command.ts'
 import type { RoundEvent } from '../src/events.ts'
 import type { PeerResult } from '../src/swarm/swarm.ts'
@@ -139,14 +139,28 @@ describe('a line of progress', () => {
 describe('what others type to join', () => {
   const here = '/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWAnna'
   const seen = '/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWAnna'
+  const federation = 'c0f17946c3f2f712'.padEnd(64, '0')
+  const plain = { base: undefined, isPrivate: false, mdns: false }
+  const lines = (addresses: readonly string[], more: Partial<Invited> = {}) =>
+    invitation(addresses, federation, { ...plain, ...more })
 
   it('has an address that others can dial, if there is one', () => {
-    expect(invitation([here, seen], undefined)).toContain(`--bootstrap ${seen} --data`)
-    expect(invitation([here], undefined)).toContain(`--bootstrap ${here} --data`)
-    expect(invitation([], undefined)).toContain('listens nowhere')
+    expect(lines([here, seen])).toEqual([
+      `to join     npx comigs-peer --bootstrap ${seen} --data <your text>`,
+    ])
+    expect(lines([here])[0]).toContain(`--bootstrap ${here} --data`)
+    expect(lines([])[0]).toContain('listens nowhere')
   })
 
-  it('names a base that they do not have', () => {
-    expect(invitation([seen], 'some/model')).toContain(`--bootstrap ${seen} --base some/model --data`)
+  it('names a base that they do not have, and that a key is needed', () => {
+    expect(lines([seen], { base: 'some/model' })[0]).toContain(`${seen} --base some/model --data`)
+    expect(lines([seen], { isPrivate: true })[0]).toContain(`${seen} --psk <the same key> --data`)
+  })
+
+  it('needs no address in the local network, but the federation', () => {
+    expect(lines([seen], { isPrivate: true, mdns: true })).toEqual([
+      `to join     npx comigs-peer --bootstrap ${seen} --psk <the same key> --data <your text>`,
+      'or nearby   npx comigs-peer --mdns --federation c0f17946c3f2f712 --psk <the same key> --data <your text>',
+    ])
   })
 })

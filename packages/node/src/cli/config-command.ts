@@ -15,7 +15,7 @@ export function addConfigCommand(program: Command): void {
     .description(
       "Print what a peer would run with, and where each value comes from. Takes the peer's own options; what those leave open is settled by the federation, the state folder and this machine.",
     )
-    .addHelpText('after', '\nExample:\n  npx comigs-peer config --batch 4')
+    .addHelpText('after', '\nExample:\n  npx comigs-peer config --config comigs.yaml')
   addPeerOptions(command)
   command.action(async (flags: PeerFlags & { readonly config?: string }) => {
     const settings = new Map(settingsOf(command).map((one) => [keyOf(one), told(command, one, flags.config)]))

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { parse, YAMLParseError } from 'yaml'
 import { z } from 'zod'
 import { NodeError } from '../errors.ts'
+import { inHome } from './home-folder.ts'
 import { nearest } from './suggestion.ts'
 
 /**
@@ -61,7 +62,7 @@ function schemaOf(option: Option): z.ZodType {
   const many = option.variadic ? z.union([one, z.array(one)], 'expected text or a list of texts') : one
   return many.transform((value, context): unknown => {
     try {
-      const items = [value].flat().map(String)
+      const items = [value].flat().map((item) => inHome(option, String(item)))
       const { parseArg } = option
       if (parseArg === undefined) return option.variadic ? items : items[0]
       return items.reduce<unknown>((parsed, item) => parseArg(item, parsed), undefined)

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { NodeError } from '../errors.ts'
+import { inHome } from './home-folder.ts'
 import { nearest } from './suggestion.ts'
 
 /** What every variable of ours begins with. */
@@ -27,10 +28,11 @@ export function applyEnvironment(command: Command): void {
         throw new NodeError({ code: 'OPTION_INVALID', option, value, reason })
       }
       command.setOptionValueWithSource(name, parsed.data, 'env')
-    } else if (one.variadic && one.parseArg === undefined) {
-      const values = command.getOptionValue(name) as readonly string[]
-      const words = values.flatMap((value) => value.split(/\s+/)).filter((word) => word !== '')
-      command.setOptionValueWithSource(name, words, 'env')
+    } else if (one.parseArg === undefined) {
+      const value = process.env[one.envVar!]!
+      const words = value.split(/\s+/).filter((word) => word !== '')
+      const meant = one.variadic ? words.map((word) => inHome(one, word)) : inHome(one, value)
+      command.setOptionValueWithSource(name, meant, 'env')
     }
   }
 }

@@ -67,7 +67,7 @@ Examples:
     .command('import')
     .summary('Make a state folder of an exported mixture.')
     .description('Make a state folder of an exported mixture, to write text from or to train on from.')
-    .argument('<file>', 'what `comigs-peer export --as mixture` wrote')
+    .argument('<file>', 'what `npx comigs-peer export --as mixture` wrote')
     .addOption(shared.state())
     .addOption(shared.base())
     .addOption(shared.config())

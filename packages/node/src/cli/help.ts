@@ -1,20 +1,22 @@
 import { type Command, Help, Option } from 'commander'
-import { readsConfig } from './config-file.ts'
+import { keyOf, readsConfig, settingsOf } from './config-file.ts'
 
 /** Help that fits a screen: no environment variable with each option (the rule stands below), one line a command. */
 export const HELP = { optionDescription, subcommandTerm: (command: Command) => command.name() }
 
-/** Where else a command's options may stand. */
+/** Where else a command's options may stand, by the example of one that its help shows. */
 export function helpFooter({ command }: { readonly command: Command }): string {
-  if (readsConfig(command)) {
-    return `
-Options may also stand in the environment (--max-tokens: COMIGS_PEER_MAX_TOKENS)
-or in a --config file (max-tokens); flags go before both.`
-  }
-  if (!command.options.some(({ envVar }) => envVar !== undefined)) return ''
-  return `
-Options may also stand in the environment (--max-tokens:
-COMIGS_PEER_MAX_TOKENS); flags go before it.`
+  const shown = command.createHelp().visibleOptions(command)
+  const settings = settingsOf(command).filter((option) => shown.includes(option))
+  // One of several words shows more of the rule.
+  const example = settings.find((option) => keyOf(option).includes('-')) ?? settings[0]
+  if (example === undefined) return ''
+  const inEnvironment = `in the environment (${example.long!}: ${example.envVar!})`
+  return `\n${wrapped(
+    readsConfig(command)
+      ? `Options may also stand ${inEnvironment} or in a --config file (${keyOf(example)}); flags go before both.`
+      : `Options may also stand ${inEnvironment}; flags go before it.`,
+  )}`
 }
 
 function optionDescription(option: Option): string {
@@ -36,7 +38,7 @@ export const wrapped = (text: string): string => new Help().boxWrap(text, 80)
  */
 export function withShortHelp(command: Command, essential: readonly string[]): void {
   let all = false
-  const own = [...essential, '--help', '--help-all', '--version']
+  const own = [...essential, '--help-all']
   command
     .configureHelp({
       ...HELP,

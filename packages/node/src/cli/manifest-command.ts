@@ -60,7 +60,7 @@ export function addManifestCommands(program: Command): void {
     .addOption(
       option('--noise <factor>', '  and add noise of so many times it').argParser(between(1e-9, 1e9)),
     )
-    .addOption(shared.seed())
+    .addOption(shared.seed('the generalist that all peers begin with'))
     .addHelpText(
       'after',
       '\nExample:\n  npx comigs-peer manifest new friends.json --name friends --rounds 100',

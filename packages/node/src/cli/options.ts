@@ -85,8 +85,7 @@ export const shared = {
   state: () => option('--state <folder>', 'where all of a peer is kept').default('.comigs'),
   batch: () => option('--batch <n>', 'sequences in a batch').argParser(wholeNumber(1)).default(8),
   context: () => option('--context <n>', 'tokens of a sequence').argParser(wholeNumber(8)).default(128),
-  seed: () =>
-    option('--seed <n>', "seed of everything random that is this peer's own").argParser(wholeNumber(0)),
+  seed: (of = 'everything random') => option('--seed <n>', `seed of ${of}`).argParser(wholeNumber(0)),
   rounds: () =>
     option('--rounds <n>', 'stop after this round').argParser(wholeNumber(1)).default(Infinity, 'never'),
   strategy: () =>

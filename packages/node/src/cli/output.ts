@@ -178,29 +178,37 @@ export const showDownload =
 
 export const downloadBar = showDownload(createProgress())
 
+/** What others must give, too, to join a peer. */
+export interface Invited {
+  readonly base: string | undefined
+  readonly isPrivate: boolean
+  /** Whether whoever is in the local network needs no address. */
+  readonly mdns: boolean
+}
+
 /** A peer's events, for a person or for a program. */
 export function printEvent({
   json,
   quiet,
-  base,
+  invited,
 }: {
   readonly json: boolean
   readonly quiet: boolean
-  /** What others must give, too. */
-  readonly base: string | undefined
+  readonly invited: Invited
 }): (event: PeerEvent) => void {
   if (quiet) {
-    const show = printEvent({ json, quiet: false, base })
+    const show = printEvent({ json, quiet: false, invited })
     return (event) => {
       if (event.event === 'result') show(event)
     }
   }
   if (json) return printJson
-  let addresses: readonly string[] = []
+  let federation = ''
   return (event) => {
-    if (event.event === 'listening') addresses = event.addresses
+    if (event.event === 'federation') federation = event.federation
     for (const line of describe(event)) print(line)
-    if (event.event === 'listening') print(invitation(addresses, base))
+    if (event.event === 'listening')
+      for (const line of invitation(event.addresses, federation, invited)) print(line)
   }
 }
 
@@ -240,7 +248,7 @@ function describe(event: PeerEvent): string[] {
         `peer        ${event.peerId}`,
         `page        ${event.http}`,
         `metrics     ${event.http}/metrics`,
-        `text        ${event.http}/v1`,
+        `api         ${event.http}/v1`,
       ]
     case 'base':
       return [`base        validation perplexity ${number(event.valid.perplexity)}`]
@@ -288,12 +296,22 @@ export function roundLine(event: RoundEvent, width: number): string {
 }
 
 /** What another person types to join. */
-export function invitation(addresses: readonly string[], base: string | undefined): string {
+export function invitation(
+  addresses: readonly string[],
+  federation: string,
+  { base, isPrivate, mdns }: Invited,
+): string[] {
   const address =
     addresses.find((one) => !one.includes('/127.0.0.1/') && !one.includes('/::1/')) ?? addresses[0]
-  return address === undefined
-    ? 'others cannot join: this peer listens nowhere'
-    : `to join     npx comigs-peer --bootstrap ${address}${base === undefined ? '' : ` --base ${base}`} --data <your text>`
+  if (address === undefined) return ['others cannot join: this peer listens nowhere']
+  const rest = [
+    ...(isPrivate ? ['--psk <the same key>'] : []),
+    ...(base === undefined ? [] : [`--base ${base}`]),
+    '--data <your text>',
+  ].join(' ')
+  const line = `to join     npx comigs-peer --bootstrap ${address} ${rest}`
+  const nearby = `or nearby   npx comigs-peer --mdns --federation ${federation.slice(0, 16)} ${rest}`
+  return mdns ? [line, nearby] : [line]
 }
 
 export const count = (value: number): string => value.toLocaleString('en-US')

@@ -25,18 +25,7 @@ export interface PeerFlags
 }
 
 /** Enough to start, to join and to look at what happens. */
-const ESSENTIAL = [
-  '--bootstrap',
-  '--psk',
-  '--data',
-  '--state',
-  '--base',
-  '--experts',
-  '--rounds',
-  '--http',
-  '--config',
-  '--json',
-]
+const ESSENTIAL = ['--bootstrap', '--psk', '--data', '--state', '--base', '--rounds', '--http', '--config']
 
 /** What a peer can be told. */
 export function addPeerOptions(command: Command): void {
@@ -47,7 +36,7 @@ export function addPeerOptions(command: Command): void {
     .addOption(option('--mdns', 'find peers in the local network, and be found there').default(false))
     .addOption(option('--manifest <file>', 'start (or join) the federation that this file describes'))
     .addOption(option('--federation <hash>', 'join only this federation (or what begins so)'))
-    .addOption(option('--psk <file>', "a private federation's key: see comigs-peer psk"))
+    .addOption(option('--psk <file>', "a private federation's key: see npx comigs-peer psk"))
     .addOption(option('--allow <peer...>', 'talk to these peers only: ids, or files with one a line'))
     .optionsGroup('Text:')
   addTextSources(command)
@@ -93,7 +82,7 @@ export function addPeerOptions(command: Command): void {
         'with --strategy local: tell the generalist once, after the last round, so that it can be measured how far peers are apart',
       ).default(false),
     )
-    .addOption(shared.seed())
+    .addOption(shared.seed("everything random that is this peer's own"))
     .addOption(shared.engine())
     .addOption(shared.threads())
     .optionsGroup('Network:')
@@ -150,7 +139,11 @@ Examples:
       const show = printEvent({
         json: flags.json === true,
         quiet: flags.quiet,
-        base: flags.base === config.base ? flags.base && '<the same base>' : flags.base,
+        invited: {
+          base: flags.base === config.base ? flags.base && '<the same base>' : flags.base,
+          isPrivate: flags.psk !== undefined,
+          mdns: flags.mdns,
+        },
       })
       const stopped = createStopNote()
       const signal = stopSignal()

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { existsSync } from 'node:fs'
 import { VERSION } from '../version.ts'
 import { addChatCommand } from './chat-command.ts'
 import { addConfigCommand } from './config-command.ts'
@@ -22,9 +23,7 @@ import { addTrustCommands } from './trust-commands.ts'
 /** The command line: everything that `comigs-peer` can be told. */
 export function createProgram(): Command {
   const program = new Command('comigs-peer')
-    .description(
-      'Train a language model together, peer to peer, and end with a personal one. Your text never leaves this machine.',
-    )
+    .description('Train a personal language model, peer to peer; your text stays on this machine.')
     .version(VERSION)
     .configureHelp(HELP)
     .exitOverride()
@@ -59,8 +58,11 @@ function refuseCommand(program: Command, name: string): never {
     name,
     program.commands.map((command) => command.name()),
   )
-  const advice =
-    meant === undefined ? '`comigs-peer --help` lists them' : `did you mean \`comigs-peer ${meant}\`?`
+  const advice = existsSync(name)
+    ? `did you mean \`npx comigs-peer --data ${name}\`?`
+    : meant === undefined
+      ? '`npx comigs-peer --help` lists them'
+      : `did you mean \`npx comigs-peer ${meant}\`?`
   return program.error(`error: unknown command '${name}'; ${advice}`)
 }
 

@@ -31,7 +31,7 @@ export const textOptions = () => [
   option('--stop <text...>', 'stop before any of these').argParser(several),
   option('--show-experts', 'show which expert the router trusted most with each token').default(false),
   option('--base-alone', 'without experts, for comparison').default(false),
-  shared.seed(),
+  shared.seed('what is drawn: the same seed, the same text'),
   shared.base(),
   shared.baseDtype(),
   shared.engine(),

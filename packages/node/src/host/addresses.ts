@@ -1,3 +1,4 @@
+import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr, type Multiaddr } from '@multiformats/multiaddr'
 import { createHash } from 'node:crypto'
 import { NodeError } from '../errors.ts'
@@ -9,7 +10,9 @@ import { NodeError } from '../errors.ts'
 export function parseAddress(text: string): Multiaddr {
   try {
     const address = multiaddr(text)
-    if (address.getComponents().length === 0) throw new Error('it is empty')
+    const components = address.getComponents()
+    if (components.length === 0) throw new Error('it is empty')
+    for (const { name, value } of components) if (name === 'p2p') requirePeerId(value!)
     return address
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
@@ -25,6 +28,15 @@ export function withOwnPorts(listen: readonly string[], peer: string): string[] 
   const drawn = createHash('sha256').update(peer).digest().readUInt32LE(0)
   let next = OWN_PORTS.first + (drawn % OWN_PORTS.count)
   return listen.map((address) => address.replace(/\/tcp\/0(?=\/|$)/, () => `/tcp/${next++}`))
+}
+
+/** A multiaddr takes anything for one. */
+function requirePeerId(text: string): void {
+  try {
+    peerIdFromString(text)
+  } catch (error) {
+    throw new Error('the id after /p2p/ is cut or mistyped', { cause: error })
+  }
 }
 
 /** The peer id at the end of an address, where it has one. */

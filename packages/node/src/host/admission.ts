@@ -45,7 +45,7 @@ export async function readAdmission(options: {
 async function readKey(path: string): Promise<Uint8Array> {
   const text = await read('--psk', path, 'is not a file that can be read')
   if (!KEY_FORMAT.test(text)) {
-    const reason = 'is not a key file; `comigs-peer psk` makes one'
+    const reason = 'is not a key file; `npx comigs-peer psk` makes one'
     throw new NodeError({ code: 'OPTION_INVALID', option: '--psk', value: path, reason })
   }
   return new TextEncoder().encode(text.trimEnd())

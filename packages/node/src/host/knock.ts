@@ -31,6 +31,9 @@ const HUNG_UP = {
   reason: 'it hung up as soon as it knew who we are; perhaps its --allow list lacks us',
 } as const
 
+/** How a private federation's key looks from here to who has another, or none: as noise, or as nothing at all. */
+const KEY_ERRORS = ['EncryptionFailedError', 'UnexpectedEOFError', 'TimeoutError']
+
 /** Who knocks: an allow-list must know us, and a private federation hears only who has its key. */
 export interface Knocker {
   readonly key: PrivateKey
@@ -98,9 +101,12 @@ export async function knock(address: string, { key, admission }: Knocker): Promi
     if (isProtocolError(error) && error.detail.code !== 'PEER_UNREACHABLE') throw error
     const { detail } = unreachable(address, error)
     if (detail.code !== 'PEER_UNREACHABLE') throw error
-    const failed = isConnected && detail.stage === 'dial' ? HUNG_UP : detail
+    const { stage, reason } = isConnected && detail.stage === 'dial' ? HUNG_UP : detail
+    const isOfKey = !isConnected && error instanceof Error && KEY_ERRORS.includes(error.name)
+    const hint =
+      psk === undefined ? 'perhaps a private federation: --psk' : 'perhaps it has another --psk, or none'
     throw new NodeError(
-      { code: 'BOOTSTRAP_FAILED', address, stage: failed.stage, reason: failed.reason },
+      { code: 'BOOTSTRAP_FAILED', address, stage, reason: isOfKey ? `${reason}; ${hint}` : reason },
       { cause: error },
     )
   } finally {

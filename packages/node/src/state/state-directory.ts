@@ -1,7 +1,8 @@
 import { decodeOwnState, encodeOwnState, type Manifest, type OwnState, parseManifest } from '@comigs/protocol'
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys'
 import type { PrivateKey } from '@libp2p/interface'
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
@@ -130,6 +131,17 @@ export async function openStateDirectory(folder: string): Promise<StateDirectory
 export function readStateDirectory(folder: string): ReadableState {
   const { manifest, checkpoints, privacy } = reader(folder)
   return { manifest, checkpoints, privacy }
+}
+
+/** The folders in a folder, or in one of those, in which a peer has trained: a swarm's peers, or those of several swarms. */
+export async function findTrained(folder: string, depth = 2): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  const inside = entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name))
+  const found = inside.sort().map(async (path) => {
+    if (existsSync(join(path, 'checkpoint.safetensors'))) return [path]
+    return depth > 1 ? findTrained(path, depth - 1) : []
+  })
+  return (await Promise.all(found)).flat()
 }
 
 const PRIVACY_RECORD = z.strictObject({ releases: z.number().int().nonnegative(), unprotected: z.boolean() })

@@ -1,6 +1,6 @@
 import { findBase } from '../base-folder.ts'
 import { NodeError } from '../errors.ts'
-import { type ReadableState, readStateDirectory } from '../state/state-directory.ts'
+import { findTrained, type ReadableState, readStateDirectory } from '../state/state-directory.ts'
 import type { LoadOptions, LoadReport } from '../training/training-host.ts'
 import type { Training } from '../training/training-worker.ts'
 import { manifestHash } from '@comigs/protocol'
@@ -53,11 +53,18 @@ export async function loadPersonalModel(
   throw failure as Error
 }
 
+/** As many as the demo has peers. */
+const SHOWN = 4
+
 /** @throws NodeError `STATE_UNUSABLE` when there is nothing yet */
 export async function readTrained(state: ReadableState, folder: string) {
   const manifest = await state.manifest()
   const checkpoints = await state.checkpoints()
   if (manifest !== undefined && checkpoints.length > 0) return { manifest, checkpoints }
-  const reason = `no peer has trained here yet; train one: comigs-peer --data <your text> --state ${folder}`
+  const elsewhere = await findTrained(folder)
+  const reason =
+    elsewhere.length === 0
+      ? `no peer has trained here yet; train one: npx comigs-peer --data <your text> --state ${folder}`
+      : `no peer has trained here itself, but in ${elsewhere.slice(-SHOWN).join(', ')}: give one of these with --state`
   throw new NodeError({ code: 'STATE_UNUSABLE', path: folder, reason })
 }
