@@ -24,6 +24,7 @@ import { DEFAULT_BASE, findBase } from './base-folder.ts'
 import { systemClock } from './clock.ts'
 import { NodeError } from './errors.ts'
 import type { Activity, PeerEvent, PeerStatus } from './events.ts'
+import { inFifths } from './fifths.ts'
 import { parseAddress } from './host/addresses.ts'
 import { readAdmission } from './host/admission.ts'
 import { createDialer } from './host/dialer.ts'
@@ -139,11 +140,11 @@ export async function runPeer(
     onActivity({ doing, what })
   }
 
-  // Reading a library of text, or loading a large base, heeds no signal, and nothing is lost with it.
+  // Reading a library of text, loading a large base, or a test heeds no signal, and nothing is lost with it.
   const early = Promise.withResolvers<undefined>()
-  let isListening = false
+  let losesNothing = true
   signal.addEventListener('abort', () => {
-    if (!isListening) early.resolve(undefined)
+    if (losesNothing) early.resolve(undefined)
   })
 
   const life = async (): Promise<void> => {
@@ -324,7 +325,7 @@ export async function runPeer(
     await state.saveManifest(manifest)
     emit({ event: 'listening', peerId: host.peerId.toString(), pid: process.pid, addresses, http: http.url })
 
-    isListening = true
+    losesNothing = false
 
     // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
     const isNewcomer = resumed === 0 && found !== undefined && (config.mdns || config.bootstrap.length > 0)
@@ -372,10 +373,19 @@ export async function runPeer(
     })
     if (signal.aborted) return
 
+    losesNothing = true
     busy('measuring', 'how good the model has become')
-    const baseTest = await training.evaluateBase('test')
+    const tell = inFifths((share) => {
+      emit({ event: 'testing', share })
+    })
+    tell(0)
+    const { base: baseTest, personal: test } = await training.test(
+      Comlink.proxy((share: number) => {
+        tell(share)
+        onActivity({ doing: 'measuring', what: 'of the test text', share })
+      }),
+    )
     metrics.baseLoss.set({ split: 'test' }, baseTest.loss)
-    const test = await training.evaluate('test')
     metrics.loss.set({ split: 'test' }, test.loss)
     metrics.perplexity.set({ split: 'test' }, test.perplexity)
     if (config.strategy === 'local' && config.measureDistance && manifest.privacy === undefined)
@@ -702,6 +712,9 @@ function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
     case 'round':
       status.phase = 'training'
       status.rounds = [...status.rounds.slice(-(STATUS_ROUNDS - 1)), event]
+      break
+    case 'testing':
+      status.phase = 'testing'
       break
     case 'result':
       status.phase = 'done'
