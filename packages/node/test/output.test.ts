@@ -9,6 +9,7 @@ import {
   roundLine,
   tableWithin,
 } from '../src/cli/output.ts'
+import { findingLines } from '../src/cli/doctor-command.ts'
 import { runLine } from '../src/cli/experiment-command.ts'
 import { pretrainLine } from '../src/cli/pretrain-command.ts'
 import { liveTable, nextSteps, progressOf, resultTable } from '../src/cli/swarm-command.ts'
@@ -164,6 +165,18 @@ describe('a line of pretraining', () => {
     expect(pretrainLine(looked, 80)).toMatch(/bits a byte$/)
     expect(pretrainLine(looked, 80).length).toBeLessThanOrEqual(80)
   })
+})
+
+it('a finding of the doctor, and its advice, go on below themselves', () => {
+  const found = '36,316,172 tokens to learn from, 3,631,617 to validate, 3,631,617 to test'
+  const advice = 'that is little text: a round sees all of it; give more with --data'
+  const lines = linesOf(findingLines({ check: 'data', status: 'warn', found, advice }, 80).join('\n'))
+  expect(lines).toEqual([
+    'warn  data          36,316,172 tokens to learn from, 3,631,617 to validate,',
+    '                    3,631,617 to test',
+    '                    that is little text: a round sees all of it; give more with',
+    '                    --data',
+  ])
 })
 
 describe('what is too long for a line', () => {
