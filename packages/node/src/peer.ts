@@ -140,11 +140,11 @@ export async function runPeer(
     onActivity({ doing, what })
   }
 
-  // Reading a library of text, loading a large base, or a test heeds no signal, and nothing is lost with it.
+  // Reading a library of text, or loading a large base, heeds no signal, and nothing is lost with it.
   const early = Promise.withResolvers<undefined>()
-  let losesNothing = true
+  let isListening = false
   signal.addEventListener('abort', () => {
-    if (losesNothing) early.resolve(undefined)
+    if (!isListening) early.resolve(undefined)
   })
 
   const life = async (): Promise<void> => {
@@ -325,7 +325,7 @@ export async function runPeer(
     await state.saveManifest(manifest)
     emit({ event: 'listening', peerId: host.peerId.toString(), pid: process.pid, addresses, http: http.url })
 
-    losesNothing = false
+    isListening = true
 
     // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
     const isNewcomer = resumed === 0 && found !== undefined && (config.mdns || config.bootstrap.length > 0)
@@ -373,18 +373,20 @@ export async function runPeer(
     })
     if (signal.aborted) return
 
-    losesNothing = true
     busy('measuring', 'how good the model has become')
     const tell = inFifths((share) => {
       emit({ event: 'testing', share })
     })
     tell(0)
-    const { base: baseTest, personal: test } = await training.test(
+    signal.addEventListener('abort', () => void training.endTest())
+    const tested = await training.test(
       Comlink.proxy((share: number) => {
         tell(share)
         onActivity({ doing: 'measuring', what: 'of the test text', share })
       }),
     )
+    if (tested === undefined) return
+    const { base: baseTest, personal: test } = tested
     metrics.baseLoss.set({ split: 'test' }, baseTest.loss)
     metrics.loss.set({ split: 'test' }, test.loss)
     metrics.perplexity.set({ split: 'test' }, test.perplexity)

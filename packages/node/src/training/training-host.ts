@@ -121,6 +121,7 @@ export class TrainingHost {
   #options!: PrepareOptions
   #trainer!: Trainer
   #baseProgram: Promise<Program> | undefined
+  #test: AbortController | undefined
   readonly #decoders = new Map<TextModel, Decoder>()
   /** Texts being written, so that they can be cancelled. */
   readonly #texts = new Map<number, AbortController>()
@@ -219,10 +220,15 @@ export class TrainingHost {
   /**
    * Both models on all of the test text.
    * @param onShare - how much is done, from 0 to 1
+   * @returns undefined when ended before
    */
-  async test(onShare: (share: number) => void | Promise<void>): Promise<Record<TextModel, Evaluation>> {
+  async test(
+    onShare: (share: number) => void | Promise<void>,
+  ): Promise<Record<TextModel, Evaluation> | undefined> {
+    const { signal } = (this.#test = new AbortController())
     let heard = Promise.resolve()
     const half = (from: number) => (share: number) => {
+      signal.throwIfAborted()
       heard = Promise.resolve(onShare(from + share / 2))
     }
     try {
@@ -230,9 +236,16 @@ export class TrainingHost {
       const personal = await this.#trainer.evaluate(this.#data.test, Infinity, half(0.5))
       await heard
       return { personal, base }
+    } catch (error) {
+      if (error !== signal.reason) throw error
+      return undefined
     } finally {
       release(onShare)
     }
+  }
+
+  endTest(): void {
+    this.#test?.abort()
   }
 
   /** The base alone, for comparison. */
