@@ -94,10 +94,6 @@ async function experiment(suite: SuiteName, flags: Flags): Promise<void> {
   const { runExperiment } = await import('../experiment/experiment.ts')
   const { tables, sections, writeReport } = await import('../experiment/report.ts')
   const progress = createProgress(flags.json !== true && process.stdout.isTTY)
-  const signal = stopSignal(() => {
-    progress.show(undefined)
-    printNote("stopping: waits for one user's steps; the round is done again later")
-  })
   const view = flags.json === true ? jsonView : process.stdout.isTTY ? liveView(progress) : lineView
   const { dataSet, target } = flags
   const { found, missing } =
@@ -121,6 +117,10 @@ async function experiment(suite: SuiteName, flags: Flags): Promise<void> {
     threads: flags.threads,
     out,
   }
+  const signal = stopSignal(() => {
+    progress.show(undefined)
+    printNote("stopping: waits for one user's steps; the round is done again later")
+  })
   try {
     const runs = await runExperiment(config, { onEvent: view, now: () => performance.now(), signal })
     const files = await writeReport(out, runs)
