@@ -75,6 +75,14 @@ describe('comigs-peer swarm: four processes with four languages', () => {
     }
   })
 
+  it('tells how far the test of each peer is', () => {
+    const tests = runs.comigs!.lines.filter(({ event }) => event === 'testing')
+    for (const { name } of runs.comigs!.peers) {
+      const shares = tests.filter(({ peer }) => peer === name).map(({ share }) => share)
+      expect(shares).toEqual([0, 0.2, 0.4, 0.6, 0.8])
+    }
+  })
+
   it('runs four processes with four identities', () => {
     const { peers } = runs.comigs!
     expect(peers.map(({ name }) => name)).toEqual(['de', 'fr', 'it', 'nl'])

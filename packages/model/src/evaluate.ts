@@ -24,6 +24,9 @@ export interface EvaluationShape {
   readonly experts: number
 }
 
+/** Told after each batch how much is done, from 0 to 1. What it throws ends the evaluation. */
+export type OnShare = (share: number) => void
+
 /**
  * Perplexity over a set, every token a target once, windows of `context` side by side. Groups are swept one by one.
  * @param program - compiled from `evaluationStep`
@@ -34,10 +37,12 @@ export async function evaluate(
   set: TokenSet,
   { batch, context, experts }: EvaluationShape,
   maxBatches = Infinity,
+  onShare?: OnShare,
 ): Promise<Evaluation> {
   const measured: Measured[] = []
   const scores: number[] = []
-  for (const { group, make } of planned(set, batch, context, maxBatches)) {
+  const batches = planned(set, batch, context, maxBatches)
+  for (const [i, { group, make }] of batches.entries()) {
     const one = make()
     const { loss, scores: routed } = await program.run({
       tokens: one.tokens,
@@ -45,7 +50,8 @@ export async function evaluate(
       weights: one.weights,
     })
     measured.push({ group, nll: loss![0]!, tokens: one.count })
-    routed?.forEach((score, i) => (scores[i] = (scores[i] ?? 0) + score))
+    routed?.forEach((score, j) => (scores[j] = (scores[j] ?? 0) + score))
+    onShare?.((i + 1) / batches.length)
   }
   return summary(set, measured, scores, experts)
 }
@@ -66,9 +72,11 @@ export async function windowLosses(
   set: TokenSet,
   { batch, context }: Pick<EvaluationShape, 'batch' | 'context'>,
   maxBatches = Infinity,
+  onShare?: OnShare,
 ): Promise<Measured[]> {
   const losses: Measured[] = []
-  for (const { group, make } of planned(set, batch, context, maxBatches)) {
+  const batches = planned(set, batch, context, maxBatches)
+  for (const [i, { group, make }] of batches.entries()) {
     const one = make()
     for (let from = 0; from < one.count; from += context) {
       const row = (values: Int32Array | Float32Array) => values.subarray(from, from + context)
@@ -79,6 +87,7 @@ export async function windowLosses(
       })
       losses.push({ group, nll: loss![0]!, tokens: Math.min(context, one.count - from) })
     }
+    onShare?.((i + 1) / batches.length)
   }
   return losses
 }

@@ -28,7 +28,7 @@ export { mergedArrays } from './export/merged.ts'
 export { decodeMixture, encodeMixture, type MixtureFile, resumedState } from './export/mixture-file.ts'
 export { type HubName, type PeftAdapter, peftAdapters } from './export/peft.ts'
 export { type TrainedModel, trainedModel, withOneExpert } from './export/trained-model.ts'
-export { evaluate, type Evaluation } from './evaluate.ts'
+export { evaluate, type Evaluation, type OnShare } from './evaluate.ts'
 export {
   createLearner,
   type Learner,

@@ -3,7 +3,7 @@ import type { MixtureConfig } from './config.ts'
 import { randomBatch, type TokenSet } from './data.ts'
 import type { Engine } from './engine/engine.ts'
 import { ModelError } from './errors.ts'
-import { evaluate, evaluateTogether, type Evaluation, windowLosses } from './evaluate.ts'
+import { evaluate, evaluateTogether, type Evaluation, type OnShare, windowLosses } from './evaluate.ts'
 import { initialise, type Layout, namedArrays, trainedLayout, type TrainedLayout } from './parameters.ts'
 import { stream } from './random.ts'
 import {
@@ -70,9 +70,14 @@ export interface Learner {
    * @throws ModelError `LOSS_NON_FINITE`
    */
   train(state: LearnerState, phase: LearnerPhase): Promise<{ state: LearnerState; loss: number }>
-  evaluate(state: LearnerState, set: TokenSet, maxBatches?: number): Promise<Evaluation>
+  evaluate(state: LearnerState, set: TokenSet, maxBatches?: number, onShare?: OnShare): Promise<Evaluation>
   /** Of several states as one model: `evaluateTogether`. */
-  evaluateTogether(states: readonly LearnerState[], set: TokenSet, maxBatches?: number): Promise<Evaluation>
+  evaluateTogether(
+    states: readonly LearnerState[],
+    set: TokenSet,
+    maxBatches?: number,
+    onShare?: OnShare,
+  ): Promise<Evaluation>
 }
 
 /** Needs the base in engine memory (`placeBase`). Learners may share an engine, but not at the same time. */
@@ -149,16 +154,18 @@ export function createLearner(engine: Engine, base: BaseModel, options: LearnerO
       }
     },
 
-    async evaluate(state, set, maxBatches) {
+    async evaluate(state, set, maxBatches, onShare) {
       placeAll(state)
-      return evaluate(await evaluation(), set, { batch, context, experts: mixture.experts }, maxBatches)
+      const of = { batch, context, experts: mixture.experts }
+      return evaluate(await evaluation(), set, of, maxBatches, onShare)
     },
 
-    async evaluateTogether(states, set, maxBatches) {
+    async evaluateTogether(states, set, maxBatches, onShare) {
       const losses: Awaited<ReturnType<typeof windowLosses>>[] = []
-      for (const state of states) {
+      for (const [i, state] of states.entries()) {
         placeAll(state)
-        losses.push(await windowLosses(await windowEvaluation(), set, shape, maxBatches))
+        const tell = onShare && ((share: number) => onShare((i + share) / states.length))
+        losses.push(await windowLosses(await windowEvaluation(), set, shape, maxBatches, tell))
       }
       return evaluateTogether(set, losses)
     },

@@ -2,7 +2,7 @@ import type { ModelConfig } from './config.ts'
 import { randomBatch, type TokenSet } from './data.ts'
 import type { Engine } from './engine/engine.ts'
 import { ModelError } from './errors.ts'
-import { evaluate, type Evaluation } from './evaluate.ts'
+import { evaluate, type Evaluation, type OnShare } from './evaluate.ts'
 import { baseLayout, initialise, type NamedArray, namedArrays, trainedLayout } from './parameters.ts'
 import { stream } from './random.ts'
 import { ADAMW, BASE, baseArray, evaluationStep, moments, NO_EXPERTS, pretrainStep } from './steps.ts'
@@ -36,7 +36,7 @@ export interface PretrainProgress {
 export interface Pretrainer {
   readonly step: number
   run(steps: number, onStep: (progress: PretrainProgress) => void): Promise<void>
-  evaluate(set: TokenSet, maxBatches?: number): Promise<Evaluation>
+  evaluate(set: TokenSet, onShare?: OnShare): Promise<Evaluation>
   /** The parameters under Hugging Face's names. */
   arrays(): Promise<NamedArray[]>
   save(): Promise<PretrainState>
@@ -96,11 +96,11 @@ export async function createPretrainer(
       }
     },
 
-    async evaluate(set, maxBatches) {
+    async evaluate(set, onShare) {
       await placeArrays()
       const shape = { model, mixture: NO_EXPERTS, layout: trainedLayout(model, NO_EXPERTS), batch, context }
       evaluation ??= engine.compile(evaluationStep(shape))
-      return evaluate(await evaluation, set, { batch, context, experts: 0 }, maxBatches)
+      return evaluate(await evaluation, set, { batch, context, experts: 0 }, Infinity, onShare)
     },
 
     arrays,

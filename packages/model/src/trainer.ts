@@ -6,7 +6,7 @@ import type { Engine, Program, Step } from './engine/engine.ts'
 import type { HostArray } from './engine/graph.ts'
 import type { Storage } from './engine/storage.ts'
 import { ModelError } from './errors.ts'
-import { evaluate, type Evaluation, rows } from './evaluate.ts'
+import { evaluate, type Evaluation, type OnShare, rows } from './evaluate.ts'
 import {
   baseLayout,
   initialise,
@@ -85,7 +85,7 @@ export interface Trainer {
   trainExperts(steps: number): Promise<PhaseResult>
   /** Nothing to do where there is no router. */
   trainRouters(steps: number): Promise<PhaseResult | undefined>
-  evaluate(set: TokenSet, maxBatches?: number): Promise<Evaluation>
+  evaluate(set: TokenSet, maxBatches?: number, onShare?: OnShare): Promise<Evaluation>
   /** A copy of generalist and attention LoRA, flat, in the layout's order. */
   shared(): Promise<Float32Array>
   /** Adds to the shared parameters. Specialists, routers and moments stay as they are. */
@@ -225,8 +225,9 @@ export async function createTrainer(
       return result
     },
 
-    async evaluate(set, maxBatches) {
-      return evaluate(await evaluation(), set, { batch, context, experts: mixture.experts }, maxBatches)
+    async evaluate(set, maxBatches, onShare) {
+      const of = { batch, context, experts: mixture.experts }
+      return evaluate(await evaluation(), set, of, maxBatches, onShare)
     },
 
     async shared() {

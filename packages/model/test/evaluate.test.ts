@@ -106,6 +106,20 @@ describe('evaluate', () => {
     )
   })
 
+  it('tells after each batch how much is done, and ends with what the listener throws', async () => {
+    const program = await baseProgram(await freshEngine('onnx'), 2, 8)
+    const shape = { batch: 2, context: 8, experts: 0 }
+    const told: number[] = []
+    await evaluate(program, DATA.valid, shape, 4, (share) => told.push(share))
+    expect(told).toEqual([0.25, 0.5, 0.75, 1])
+    const stopped = evaluate(program, DATA.valid, shape, 4, (share) => {
+      told.push(share)
+      throw new Error('enough')
+    })
+    await expect(stopped).rejects.toThrow('enough')
+    expect(told).toHaveLength(5)
+  })
+
   it('finds about ln V in a model that has learnt nothing', async () => {
     const engine = await freshEngine('onnx')
     const layout = baseLayout(TINY)

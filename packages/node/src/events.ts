@@ -103,6 +103,8 @@ export type PeerEvent =
   | { readonly event: 'joined'; readonly copies: number }
   | { readonly event: 'refused'; readonly peer: string; readonly code: string; readonly message: string }
   | ({ readonly event: 'round' } & RoundEvent)
+  /** After the last round. How much of the test is done, in fifths, from 0 on. */
+  | { readonly event: 'testing'; readonly share: number }
   | {
       readonly event: 'result'
       readonly test: Evaluation
@@ -121,7 +123,7 @@ export interface PeerStatus {
   readonly name: string
   readonly version: string
   /** Serving: a finished model, by `comigs-peer serve`. */
-  readonly phase: 'starting' | 'training' | 'done' | 'serving'
+  readonly phase: 'starting' | 'training' | 'testing' | 'done' | 'serving'
   readonly strategy?: Strategy
   readonly peerId?: string
   readonly addresses?: readonly string[]

@@ -24,6 +24,7 @@ import { DEFAULT_BASE, findBase } from './base-folder.ts'
 import { systemClock } from './clock.ts'
 import { NodeError } from './errors.ts'
 import type { Activity, PeerEvent, PeerStatus } from './events.ts'
+import { inFifths } from './fifths.ts'
 import { parseAddress, withOwnPorts } from './host/addresses.ts'
 import { readAdmission } from './host/admission.ts'
 import { createDialer } from './host/dialer.ts'
@@ -382,9 +383,20 @@ export async function runPeer(
     if (signal.aborted) return
 
     busy('measuring', 'how good the model has become')
-    const baseTest = await training.evaluateBase('test')
+    const tell = inFifths((share) => {
+      emit({ event: 'testing', share })
+    })
+    tell(0)
+    signal.addEventListener('abort', () => void training.endTest())
+    const tested = await training.test(
+      Comlink.proxy((share: number) => {
+        tell(share)
+        onActivity({ doing: 'measuring', what: 'of the test text', share })
+      }),
+    )
+    if (tested === undefined) return
+    const { base: baseTest, personal: test } = tested
     metrics.baseLoss.set({ split: 'test' }, baseTest.loss)
-    const test = await training.evaluate('test')
     metrics.loss.set({ split: 'test' }, test.loss)
     metrics.perplexity.set({ split: 'test' }, test.perplexity)
     if (config.strategy === 'local' && config.measureDistance && manifest.privacy === undefined)
@@ -716,6 +728,9 @@ function apply(status: Mutable<PeerStatus>, event: PeerEvent): void {
     case 'round':
       status.phase = 'training'
       status.rounds = [...status.rounds.slice(-(STATUS_ROUNDS - 1)), event]
+      break
+    case 'testing':
+      status.phase = 'testing'
       break
     case 'result':
       status.phase = 'done'

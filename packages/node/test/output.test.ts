@@ -1,7 +1,19 @@
 import { stripVTControlCharacters } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { type Invited, invitation, logLine, progressLine, roundLine, tableWithin } from '../src/cli/output.ts'
-import { liveTable, nextSteps, resultTable } from '../src/cli/swarm-command.ts'
+import {
+  hanging,
+  type Invited,
+  invitation,
+  lineWithin,
+  logLine,
+  progressLine,
+  roundLine,
+  tableWithin,
+} from '../src/cli/output.ts'
+import { findingLines } from '../src/cli/doctor-command.ts'
+import { runLine } from '../src/cli/experiment-command.ts'
+import { pretrainLine } from '../src/cli/pretrain-command.ts'
+import { liveTable, nextSteps, progressOf, resultTable } from '../src/cli/swarm-command.ts'
 import type { RoundEvent } from '../src/events.ts'
 import type { PeerResult } from '../src/swarm/swarm.ts'
 
@@ -66,6 +78,22 @@ describe('tables of a swarm', () => {
   })
 })
 
+describe('the bar of a swarm', () => {
+  const progress = (...peers: Parameters<typeof progressOf>[0]) =>
+    stripVTControlCharacters(progressOf(peers, 24))
+  const after = (round: string, tested?: number) => ({ cells: { round }, tested })
+
+  it('is that of the peer that is furthest', () => {
+    expect(progress()).toMatch(/^░{30} round 0 of 24$/)
+    expect(progress(after('12'), after('6'))).toMatch(/^█{15}░{15} round 12 of 24$/)
+  })
+
+  it('then is of the test, as far as all are', () => {
+    expect(progress(after('24', 0), after('23'))).toMatch(/^░{30} testing 0 %$/)
+    expect(progress(after('24', 1), after('24', 0.2))).toMatch(/^█{18}░{12} testing 60 %$/)
+  })
+})
+
 describe('a line of a round', () => {
   const round = {
     round: 12345,
@@ -93,6 +121,77 @@ describe('a line of a round', () => {
     const alone = roundLine({ ...round, mixedWith: 0, consensusDistance: undefined }, 80)
     expect(alone.length).toBeLessThanOrEqual(80)
     expect(alone).toMatch(/tok\/s$/)
+  })
+})
+
+describe('a line of an experiment', () => {
+  const run = {
+    finished: 10,
+    of: 10,
+    dataSet: 'multilingual-cc0',
+    target: 'mixture',
+    strategy: 'comigs-1gxs-reversed',
+    seed: 42,
+    users: [
+      { own: 600, mixture: 500 },
+      { own: 700, mixture: 700 },
+    ],
+    seconds: 133,
+    reused: false,
+  } as unknown as Parameters<typeof runLine>[0]
+
+  it('has everything where there is room', () => {
+    expect(runLine(run, Infinity)).toBe(
+      '[10/10] comigs-1gxs-reversed, multilingual-cc0  own 650  mixture 600  133 s  seed 42  target mixture',
+    )
+    expect(runLine({ ...run, reused: true }, Infinity)).toContain('  from an earlier run  ')
+  })
+
+  it('ends with the time in 80 columns', () => {
+    expect(runLine(run, 80)).toMatch(/mixture 600 {2}133 s$/)
+    expect(runLine(run, 80).length).toBeLessThanOrEqual(80)
+  })
+})
+
+describe('a line of pretraining', () => {
+  const line = { step: 100000, loss: 12.3456, rate: 0.0000375, tokensPerSecond: 123456 }
+  const looked = { ...line, validLoss: 12.3456, bitsPerByte: 12.3456 }
+
+  it('has everything where there is room', () => {
+    expect(pretrainLine(line, Infinity)).toBe('step 100000  loss 12.346  123,456 tok/s  rate 0.0000375')
+    expect(pretrainLine(looked, Infinity)).toMatch(/ valid loss 12\.346 {2}12\.346 bits a byte {2}rate /)
+  })
+
+  it('ends with the bits in 80 columns', () => {
+    expect(pretrainLine(looked, 80)).toMatch(/bits a byte$/)
+    expect(pretrainLine(looked, 80).length).toBeLessThanOrEqual(80)
+  })
+})
+
+it('a finding of the doctor, and its advice, go on below themselves', () => {
+  const found = '36,316,172 tokens to learn from, 3,631,617 to validate, 3,631,617 to test'
+  const advice = 'that is little text: a round sees all of it; give more with --data'
+  const lines = linesOf(findingLines({ check: 'data', status: 'warn', found, advice }, 80).join('\n'))
+  expect(lines).toEqual([
+    'warn  data          36,316,172 tokens to learn from, 3,631,617 to validate,',
+    '                    3,631,617 to test',
+    '                    that is little text: a round sees all of it; give more with',
+    '                    --data',
+  ])
+})
+
+describe('what is too long for a line', () => {
+  it('goes on below where it began, with no word divided', () => {
+    expect(hanging(4, 'one two three', Infinity)).toBe('one two three')
+    const text = 'a peer learns from the text that its person has written, and from no other'
+    const lines = hanging(12, text, 60).split('\n')
+    expect(lines[0]).toBe('a peer learns from the text that its person has')
+    expect(lines.slice(1)).toEqual([`${' '.repeat(12)}written, and from no other`])
+  })
+
+  it('is left out part by part, but for the first', () => {
+    expect(lineWithin(9, ['one', '', 'two', 'three'])).toBe('one  two')
+    expect(lineWithin(2, ['one', 'two'])).toBe('one')
   })
 })
 
@@ -133,6 +232,7 @@ describe('a line of progress', () => {
     const done = { doing: 'tokenising', what: 'of 100,000,000 characters', share: 1 }
     expect(widthOf(progressLine(done, 4000, 80))).toBeLessThanOrEqual(80)
     expect(progressLine(done, 4000, 30)).toHaveLength(30)
+    expect(progressLine(done, 4000, 60)).toMatch(/ 100 % of \d+,\d+, 4000 s$/)
   })
 })
 

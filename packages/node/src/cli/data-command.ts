@@ -4,7 +4,7 @@ import pc from 'picocolors'
 import { DEFAULT_BASE, resolveBase } from '../base-folder.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { shared } from './options.ts'
-import { count, createProgress, downloadBar, print, printJson, type Progress } from './output.ts'
+import { count, createProgress, downloadBar, hanging, print, printJson, type Progress } from './output.ts'
 
 interface Flags extends TextSources {
   readonly base?: string
@@ -76,21 +76,25 @@ function survey(
   return { files, skipped, splits: report, sample }
 }
 
+/** What is said of a file or a split, after its kind. */
+const told = (text: string): string => hanging(8, text)
+
 function* describe({ files, skipped, splits, sample }: Survey): Generator<string> {
   for (const { path, format, documents, characters } of files.slice(0, SHOWN_FILES)) {
     const pieces = documents === 1 ? '' : `${count(documents)} documents, `
-    yield `${format.padEnd(7)} ${path}: ${pieces}${count(characters)} characters`
+    yield `${format.padEnd(7)} ${told(`${path}: ${pieces}${count(characters)} characters`)}`
   }
   yield* more(files.length)
-  for (const { path, reason } of skipped.slice(0, SHOWN_FILES)) yield pc.yellow(`skipped ${path}: ${reason}`)
+  for (const { path, reason } of skipped.slice(0, SHOWN_FILES))
+    yield pc.yellow(`skipped ${told(`${path}: ${reason}`)}`)
   yield* more(skipped.length)
   const names = { train: 'to learn from', valid: 'to validate', test: 'to test' } as const
   for (const [split, { documents, characters, share, tokens }] of Object.entries(splits)) {
-    const percent = `${Math.round(100 * share)} %`.padStart(5)
+    const percent = `${Math.round(100 * share)} %`.padStart(4)
     const size = `${count(tokens)} tokens, ${count(characters)} characters, ${count(documents)} documents`
-    yield `${split.padEnd(7)}${percent} ${names[split as keyof typeof names]}: ${size}`
+    yield `${split.padEnd(7)} ${told(`${percent} ${names[split as keyof typeof names]}: ${size}`)}`
   }
-  yield `sample  ${JSON.stringify(sample)}`
+  yield `sample  ${told(JSON.stringify(sample))}`
 }
 
 function* more(length: number): Generator<string> {

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import pc from 'picocolors'
 import { type DoctorConfig, examine, type Finding } from '../doctor.ts'
 import { EXIT } from '../errors.ts'
-import { createProgress, print, printJson, showDownload } from './output.ts'
+import { createProgress, hanging, outputWidth, print, printJson, showDownload } from './output.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { withShortHelp } from './help.ts'
 import { option, shared } from './options.ts'
@@ -79,7 +79,7 @@ export function addDoctorCommand(program: Command): void {
         progress.clear()
         if (exitCode === EXIT.ok) exitCode = finding.exitCode ?? EXIT.ok
         if (flags.json === true) printJson(finding)
-        else for (const line of describe(finding)) print(line)
+        else for (const line of findingLines(finding, outputWidth())) print(line)
         progress.show(checking)
       }
       progress.show(undefined)
@@ -88,7 +88,12 @@ export function addDoctorCommand(program: Command): void {
   withShortHelp(command, ESSENTIAL)
 }
 
-function describe({ check, status, found, advice }: Finding): string[] {
-  const line = `${MARKS[status]}  ${check.padEnd(12)}  ${found}`
-  return advice === undefined ? [line] : [line, `${' '.repeat(20)}${pc.bold(advice)}`]
+/** Where what was found begins. */
+const INDENT = 20
+
+export function findingLines({ check, status, found, advice }: Finding, width: number): string[] {
+  const line = `${MARKS[status]}  ${check.padEnd(12)}  ${hanging(INDENT, found, width)}`
+  return advice === undefined
+    ? [line]
+    : [line, `${' '.repeat(INDENT)}${pc.bold(hanging(INDENT, advice, width))}`]
 }

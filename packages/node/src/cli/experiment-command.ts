@@ -1,6 +1,5 @@
 import type { EngineName } from '@comigs/model'
 import { Argument, type Command, InvalidArgumentError } from 'commander'
-import { createLogUpdate } from 'log-update'
 import { basename, join } from 'node:path'
 import { DEFAULT_BASE, resolveBase } from '../base-folder.ts'
 import type { ExperimentEvent } from '../experiment/experiment.ts'
@@ -9,7 +8,19 @@ import { STRATEGIES, strategiesNamed } from '../experiment/strategies.ts'
 import { findSettings, type SuiteName, SUITES } from '../experiment/suites.ts'
 import { withShortHelp, wrapped } from './help.ts'
 import { option, shared, wholeNumber } from './options.ts'
-import { downloadBar, number, print, printJson } from './output.ts'
+import {
+  createProgress,
+  downloadBar,
+  hanging,
+  lineWithin,
+  number,
+  outputWidth,
+  percent,
+  print,
+  printJson,
+  printNote,
+  type Progress,
+} from './output.ts'
 import { stopSignal } from './stop-signal.ts'
 
 interface Flags {
@@ -82,7 +93,8 @@ async function experiment(suite: SuiteName, flags: Flags): Promise<void> {
   // The engine belongs to the process that computes; this command does nothing else.
   const { runExperiment } = await import('../experiment/experiment.ts')
   const { tables, sections, writeReport } = await import('../experiment/report.ts')
-  const view = flags.json === true ? jsonView : process.stdout.isTTY ? liveView() : lineView
+  const progress = createProgress(flags.json !== true && process.stdout.isTTY)
+  const view = flags.json === true ? jsonView : process.stdout.isTTY ? liveView(progress) : lineView
   const { dataSet, target } = flags
   const { found, missing } =
     dataSet === undefined
@@ -105,18 +117,21 @@ async function experiment(suite: SuiteName, flags: Flags): Promise<void> {
     threads: flags.threads,
     out,
   }
-  const runs = await runExperiment(config, {
-    onEvent: view,
-    now: () => performance.now(),
-    signal: stopSignal(),
+  const signal = stopSignal(() => {
+    progress.show(undefined)
+    printNote("stopping: waits for one user's steps; the round is done again later")
   })
-  if (runs === undefined) {
+  try {
+    const runs = await runExperiment(config, { onEvent: view, now: () => performance.now(), signal })
+    const files = await writeReport(out, runs)
+    if (flags.json === true) printJson({ event: 'result', files })
+    else print(`\n${tables(sections(runs))}\nWritten: ${files.join(', ')}`)
+  } catch (error) {
+    if (error !== signal.reason) throw error
     process.stderr.write('stopped; the same command goes on from here\n')
-    return
+  } finally {
+    progress.show(undefined)
   }
-  const files = await writeReport(out, runs)
-  if (flags.json === true) printJson({ event: 'result', files })
-  else print(`\n${tables(sections(runs))}\nWritten: ${files.join(', ')}`)
 }
 
 function seeds(text: string): number[] {
@@ -133,30 +148,44 @@ const lineView = (event: ExperimentEvent): void => {
   print(describe(event))
 }
 
-/** Rounds in one line that is redrawn, results in lines that stay. */
-function liveView(): (event: ExperimentEvent) => void {
-  const draw = createLogUpdate(process.stdout)
-  return (event) => {
-    if (event.event === 'round') draw(describe(event))
-    else {
-      draw.clear()
+/** What goes on in a line that is redrawn, results in lines that stay. */
+const liveView =
+  (progress: Progress) =>
+  (event: ExperimentEvent): void => {
+    if (event.event === 'round') {
+      progress.show({ doing: 'training', what: `${event.run}, round ${event.round} of ${event.rounds}` })
+    } else if (event.event === 'testing') {
+      progress.show({ doing: 'testing', what: `${event.run}, ${percent(event.share)}` })
+    } else {
+      progress.clear()
       print(describe(event))
+      progress.show({ doing: 'beginning', what: 'with a first round' })
     }
   }
-}
 
 function describe(event: ExperimentEvent): string {
   switch (event.event) {
     case 'engine':
-      return `engine ${event.engine}: ${event.device} (${event.reason})`
+      return `engine      ${hanging(12, `${event.engine}: ${event.device} (${event.reason})`)}`
     case 'round':
       return `${event.run}  round ${event.round} of ${event.rounds}  train loss ${event.trainLoss.toFixed(3)}`
-    case 'run': {
-      const { finished, of, dataSet, target, strategy, seed, users, seconds, reused } = event
-      const mean = (which: Target) => users.reduce((sum, user) => sum + user[which], 0) / users.length
-      const perplexities = `own ${number(mean('own'))}  mixture ${number(mean('mixture'))}`
-      const time = reused ? 'from an earlier run' : `${Math.round(seconds)} s`
-      return `[${finished}/${of}] ${dataSet}, target ${target}, ${strategy}, seed ${seed}: ${perplexities}  (${time})`
-    }
+    case 'testing':
+      return `${event.run}  testing ${percent(event.share)}`
+    case 'run':
+      return runLine(event, outputWidth())
   }
+}
+
+/** In a narrow terminal without the parts at the end: the tables have them. */
+export function runLine(event: Extract<ExperimentEvent, { event: 'run' }>, width: number): string {
+  const { finished, of, dataSet, target, strategy, seed, users, seconds, reused } = event
+  const mean = (which: Target) => users.reduce((sum, user) => sum + user[which], 0) / users.length
+  return lineWithin(width, [
+    `[${finished}/${of}] ${strategy}, ${dataSet}`,
+    `own ${number(mean('own'))}`,
+    `mixture ${number(mean('mixture'))}`,
+    reused ? 'from an earlier run' : `${Math.round(seconds)} s`,
+    `seed ${seed}`,
+    `target ${target}`,
+  ])
 }

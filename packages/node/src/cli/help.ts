@@ -29,8 +29,8 @@ function optionDescription(option: Option): string {
   return notes.length === 0 ? option.description : `${option.description} (${notes.join('; ')})`
 }
 
-/** A paragraph of help as wide as a narrow terminal. */
-export const wrapped = (text: string): string => new Help().boxWrap(text, 80)
+/** A paragraph, by default as wide as a narrow terminal. */
+export const wrapped = (text: string, width = 80): string => new Help().boxWrap(text, width)
 
 /**
  * For a command with more options than a screen has lines: `--help` shows the essential ones, `--help-all` all.

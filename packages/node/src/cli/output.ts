@@ -7,6 +7,7 @@ import { destination, type Level, type Logger, multistream, pino } from 'pino'
 import pretty, { prettyFactory } from 'pino-pretty'
 import { NodeError } from '../errors.ts'
 import type { Activity, PeerEvent, RoundEvent } from '../events.ts'
+import { wrapped } from './help.ts'
 
 /**
  * Logs on stderr, so that stdout stays for results: for people on a terminal, otherwise a JSON object a line.
@@ -159,14 +160,14 @@ export function createProgress(isWanted = true): Progress {
   }
 }
 
-/** A bar where the end is known, and how long it has taken so far. */
+/** A bar where the end is known, and how long it has taken so far. In a narrow terminal with less of `what`. */
 export function progressLine({ doing, what, share }: Activity, seconds: number, width: number): string {
   const full = Math.floor((share ?? 0) * BAR_WIDTH)
-  const bar = `${'#'.repeat(full).padEnd(BAR_WIDTH, '.')} ${Math.floor((share ?? 0) * 100)} % `
-  return `${doing.padEnd(11)} ${share === undefined ? '' : bar}${what}, ${Math.floor(seconds)} s`.slice(
-    0,
-    width,
-  )
+  const bar = `${'#'.repeat(full).padEnd(BAR_WIDTH, '.')} ${percent(share ?? 0)} `
+  const before = `${doing.padEnd(11)} ${share === undefined ? '' : bar}`
+  const after = `, ${Math.floor(seconds)} s`
+  const room = Math.max(0, width - before.length - after.length)
+  return `${before}${what.slice(0, room)}${after}`.slice(0, width)
 }
 
 export const showDownload =
@@ -267,6 +268,7 @@ function describe(event: PeerEvent): string[] {
       ]
     case 'staying':
       return ['serving     until stopped (ctrl-C)']
+    case 'testing':
     case 'consensus':
       return []
   }
@@ -274,7 +276,7 @@ function describe(event: PeerEvent): string[] {
 
 /** In a narrow terminal without the parts at the end: the page and the metrics have them. */
 export function roundLine(event: RoundEvent, width: number): string {
-  const parts = [
+  return lineWithin(width, [
     `round ${String(event.round).padStart(5)}`,
     `train ${event.trainLoss.toFixed(3)}`,
     event.validPerplexity === undefined
@@ -284,16 +286,18 @@ export function roundLine(event: RoundEvent, width: number): string {
     event.consensusDistance === undefined ? '' : `distance ${event.consensusDistance.toFixed(3)}`,
     `${count(Math.round(event.tokensPerSecond))} tok/s`,
     `${bytes(event.bytes.sent)} out ${bytes(event.bytes.received)} in`,
-  ]
-  const line = (count: number): string => {
-    const text = parts
-      .slice(0, count)
-      .filter((part) => part !== '')
-      .join('  ')
-    return text.length <= width || count === 1 ? text : line(count - 1)
-  }
-  return line(parts.length)
+  ])
 }
+
+/** A line no wider than `width`, without as many parts at its end as that takes. An empty part is none. */
+export function lineWithin(width: number, parts: readonly string[]): string {
+  const line = parts.filter((part) => part !== '').join('  ')
+  return line.length <= width || parts.length === 1 ? line : lineWithin(width, parts.slice(0, -1))
+}
+
+/** What comes after the first `indent` columns of a line, and goes on below them where there is no room. */
+export const hanging = (indent: number, text: string, width = outputWidth()): string =>
+  wrapped(text, width - indent).replaceAll('\n', `\n${' '.repeat(indent)}`)
 
 /** What another person types to join. */
 export function invitation(
@@ -317,6 +321,9 @@ export function invitation(
 export const count = (value: number): string => value.toLocaleString('en-US')
 
 export const number = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1))
+
+/** Rounded down: all of it is 100 %, and nothing less. */
+export const percent = (share: number): string => `${Math.floor(100 * share)} %`
 
 export function bytes(value: number): string {
   if (value < 1e3) return `${value} B`

@@ -6,7 +6,16 @@ import { appendFile, copyFile, mkdir, readdir, readFile, writeFile } from 'node:
 import { join } from 'node:path'
 import { NodeError } from '../errors.ts'
 import { between, needed, option, shared, wholeNumber } from './options.ts'
-import { count, print, printJson } from './output.ts'
+import {
+  count,
+  createProgress,
+  hanging,
+  lineWithin,
+  outputWidth,
+  print,
+  printJson,
+  printNote,
+} from './output.ts'
 import { stopSignal } from './stop-signal.ts'
 import { replaceFile } from '../replace-file.ts'
 
@@ -31,6 +40,8 @@ interface Flags {
 /** Steps between two lines of progress, and between two looks at the validation text. */
 const REPORT_EVERY = 50
 const VALIDATE_EVERY = 500
+/** Steps before the first line, which says how fast it goes. */
+const FIRST_REPORT = 5
 const WEIGHT_DECAY = 0.1
 
 /** `comigs-peer pretrain`: makes a base model from nothing but text. */
@@ -71,12 +82,23 @@ async function pretrain(flags: Flags): Promise<void> {
   const tokenizerFolder = needed('--tokenizer', flags.tokenizer)
   const out = needed('--out', flags.out)
   requireHeads(flags)
-  const stop = stopSignal()
+  const json = flags.json === true
+  const progress = createProgress(!json)
   const tokenizer = await model.loadTokenizer(tokenizerFolder)
   const source = await splitFolder(data, model)
   const splits = await model.readSplits(source)
-  const train = model.tokenize(splits.train, tokenizer)
-  const valid = model.tokenize(splits.valid, tokenizer)
+  const characters = [...splits.train, ...splits.valid]
+    .flatMap(({ documents }) => documents)
+    .reduce((sum, { text }) => sum + text.length, 0)
+  let tokenised = 0
+  const tell = (length: number) => {
+    tokenised += length
+    const what = `of ${count(characters)} characters`
+    progress.show({ doing: 'tokenising', what, share: tokenised / characters })
+  }
+  const train = model.tokenize(splits.train, tokenizer, tell)
+  const valid = model.tokenize(splits.valid, tokenizer, tell)
+  progress.show({ doing: 'compiling', what: 'the model' })
   model.requireSequence('train', train.tokens.length, flags.context)
   model.requireSequence('valid', valid.tokens.length, flags.context)
   const validBytes = splits.valid
@@ -106,44 +128,26 @@ async function pretrain(flags: Flags): Promise<void> {
   await mkdir(out, { recursive: true })
   const stateFile = join(out, 'pretraining.safetensors')
   await resume(pretrainer, stateFile, { model, heads: flags.heads })
+  // Until here nothing is lost with the process.
+  const stop = stopSignal(() => {
+    progress.show(undefined)
+    printNote('stopping: waits for this step, and saves it')
+  })
 
-  const json = flags.json === true
-  const parameters = model.baseLayout(config).size
+  progress.clear()
   if (!json) {
-    print(`engine ${engine.name}: ${engine.device} (${reason})`)
-    print(
-      `${count(parameters)} parameters, ${count(train.tokens.length)} training tokens, from step ${pretrainer.step} to ${flags.steps}`,
-    )
+    print(`engine      ${hanging(12, `${engine.name}: ${engine.device} (${reason})`)}`)
+    print(`model       ${count(model.baseLayout(config).size)} parameters`)
+    print(`text        ${count(train.tokens.length)} tokens to learn from`)
+    print(`steps       from ${pretrainer.step} to ${flags.steps}`)
   }
-  const report = async (line: Record<string, number>) => {
+  const report = async (line: PretrainLine) => {
     await appendFile(join(out, 'log.jsonl'), `${JSON.stringify(line)}\n`)
+    progress.clear()
     if (json) printJson(line)
-    else
-      print(
-        Object.entries(line)
-          .map(([name, value]) => `${name} ${value}`)
-          .join('  '),
-      )
+    else print(pretrainLine(line, outputWidth()))
   }
-  while (pretrainer.step < flags.steps && !stop.aborted) {
-    const started = Date.now()
-    const steps = Math.min(REPORT_EVERY, flags.steps - pretrainer.step)
-    let loss = 0
-    let rate = 0
-    await pretrainer.run(steps, (progress) => {
-      loss += progress.loss / steps
-      rate = progress.learningRate
-    })
-    const tokensPerSecond = Math.round((steps * flags.batch * flags.context * 1000) / (Date.now() - started))
-    const line = { step: pretrainer.step, loss: rounded(loss), rate: rounded(rate), tokensPerSecond }
-    const pause = pretrainer.step % VALIDATE_EVERY === 0 || pretrainer.step >= flags.steps
-    if (!pause && !isStopped(stop)) {
-      await report(line)
-      continue
-    }
-    const { loss: validLoss, tokens } = await pretrainer.evaluate(valid)
-    const bitsPerByte = (validLoss * tokens) / Math.LN2 / validBytes
-    await report({ ...line, validLoss: rounded(validLoss), bitsPerByte: rounded(bitsPerByte) })
+  const save = async () => {
     const { step, arrays } = await pretrainer.save()
     await replaceFile(
       stateFile,
@@ -152,18 +156,82 @@ async function pretrain(flags: Flags): Promise<void> {
     const weights = model.writeSafetensors(await pretrainer.arrays(), { format: 'pt' }, 'F16')
     await replaceFile(join(out, 'model.safetensors'), weights)
   }
+  /** Undefined when stopped. */
+  const validate = async () => {
+    try {
+      stop.throwIfAborted()
+      const { loss, tokens } = await pretrainer.evaluate(valid, (share) => {
+        stop.throwIfAborted()
+        progress.show({ doing: 'validating', what: 'of the validation text', share })
+      })
+      const bitsPerByte = (loss * tokens) / Math.LN2 / validBytes
+      return { validLoss: rounded(loss), bitsPerByte: rounded(bitsPerByte) }
+    } catch (error) {
+      if (error !== stop.reason) throw error
+      return undefined
+    }
+  }
+  const firstReport = pretrainer.step + FIRST_REPORT
+  const isDue = () => pretrainer.step === firstReport || pretrainer.step % REPORT_EVERY === 0
+  const isOver = () => stop.aborted || pretrainer.step >= flags.steps
+  while (!isOver()) {
+    const [from, started] = [pretrainer.step, Date.now()]
+    let losses = 0
+    let rate = 0
+    do {
+      await pretrainer.run(1, ({ step, loss, learningRate }) => {
+        losses += loss
+        rate = learningRate
+        progress.show({ doing: 'training', what: `of ${flags.steps} steps`, share: step / flags.steps })
+      })
+    } while (!isDue() && !isOver())
+    const { step } = pretrainer
+    const steps = step - from
+    const tokensPerSecond = Math.round((steps * flags.batch * flags.context * 1000) / (Date.now() - started))
+    const pause = isOver() || step % VALIDATE_EVERY === 0
+    await report({
+      step,
+      loss: rounded(losses / steps),
+      rate: rounded(rate),
+      tokensPerSecond,
+      ...(pause && (await validate())),
+    })
+    if (pause) await save()
+  }
+  progress.show(undefined)
   await writeFile(join(out, 'config.json'), `${JSON.stringify(model.hubConfig(config), null, 2)}\n`)
   if (tokenizerFolder !== out) {
     for (const file of ['tokenizer.json', 'tokenizer_config.json']) {
       await copyFile(join(tokenizerFolder, file), join(out, file))
     }
   }
+  if (pretrainer.step < flags.steps)
+    process.stderr.write(`stopped at step ${pretrainer.step}; the same command goes on from here\n`)
 }
 
-/** A function, since the type checker believes that a flag once read stays as it was. */
-const isStopped = (signal: AbortSignal): boolean => signal.aborted
-
 const rounded = (value: number): number => Number(value.toPrecision(5))
+
+/** As in the log. */
+interface PretrainLine {
+  readonly step: number
+  readonly loss: number
+  readonly rate: number
+  readonly tokensPerSecond: number
+  readonly validLoss?: number
+  readonly bitsPerByte?: number
+}
+
+/** In a narrow terminal without the parts at the end: the log has them. */
+export function pretrainLine(line: PretrainLine, width: number): string {
+  return lineWithin(width, [
+    `step ${String(line.step).padStart(6)}`,
+    `loss ${line.loss.toFixed(3)}`,
+    `${count(line.tokensPerSecond)} tok/s`,
+    line.validLoss === undefined ? '' : `valid loss ${line.validLoss.toFixed(3)}`,
+    line.bitsPerByte === undefined ? '' : `${line.bitsPerByte.toFixed(3)} bits a byte`,
+    `rate ${line.rate}`,
+  ])
+}
 
 /** @throws NodeError `OPTION_INVALID` */
 function requireHeads({ heads, width }: Flags): void {

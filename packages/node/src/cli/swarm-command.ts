@@ -16,6 +16,7 @@ import {
   logLine,
   number,
   outputWidth,
+  percent,
   print,
   printJson,
   printNote,
@@ -134,14 +135,18 @@ export function addSwarmCommand(program: Command): void {
       const show = flags.json === true ? jsonView() : process.stdout.isTTY ? liveView(config) : lineView()
       const stopped = createStopNote()
       const signal = stopSignal()
-      await runSwarm(config, {
-        ...show,
-        onEvent: (peer, event) => {
-          stopped.note(peer, event)
-          show.onEvent(peer, event)
-        },
-        signal,
-      })
+      try {
+        await runSwarm(config, {
+          ...show,
+          onEvent: (peer, event) => {
+            stopped.note(peer, event)
+            show.onEvent(peer, event)
+          },
+          signal,
+        })
+      } finally {
+        show.end?.()
+      }
       const again =
         flags.state === undefined ? `the same command with --state ${config.state}` : 'the same command'
       if (signal.aborted && flags.json !== true) printNote(stopped.text(config.peers, `${again} goes on`))
@@ -154,6 +159,8 @@ interface View {
   onEvent(peer: string, event: PeerEvent): void
   onLog(peer: string, line: string): void
   onResult(result: SwarmResult): Promise<void>
+  /** Nothing more is redrawn. */
+  end?(): void
 }
 
 const logToStderr = (peer: string, line: string): void => {
@@ -213,6 +220,8 @@ function eventLine(event: PeerEvent): string | undefined {
       return Object.entries(roundCells(event))
         .map(([name, value]) => `${name} ${value}`)
         .join('  ')
+    case 'testing':
+      return `testing ${percent(event.share)}`
     case 'result':
       return `test perplexity ${number(event.test.perplexity)}`
     case 'federation':
@@ -239,38 +248,50 @@ function roundCells(event: RoundEvent): Record<string, string> {
   }
 }
 
-/** A table that is redrawn in place. */
+/** A table that is redrawn in place, and every second, so that it can be seen to go on. */
 function liveView({ rounds }: SwarmConfig): View {
   const draw = createLogUpdate(process.stdout)
   const started = Date.now()
-  const peers = new Map<string, { state: string; cells: Record<string, string> }>()
+  const peers = new Map<string, LivePeer>()
   let page = ''
+  let timer: NodeJS.Timeout | undefined
   const redraw = () => {
+    if (timer === undefined) return
     const rows = [...peers].map(([name, { state, cells }]) => ({ peer: name, '': state, ...cells }))
-    const furthest = Math.max(0, ...[...peers.values()].map(({ cells }) => Number(cells['round'] ?? 0)))
     const seconds = Math.round((Date.now() - started) / 1000)
     draw(
-      [
-        liveTable(rows, outputWidth()),
-        `${progressBar(furthest / rounds)} round ${furthest} of ${rounds}, ${seconds} s`,
-        page,
-      ].join('\n'),
+      [liveTable(rows, outputWidth()), `${progressOf([...peers.values()], rounds)}, ${seconds} s`, page].join(
+        '\n',
+      ),
     )
+  }
+  const end = () => {
+    clearInterval(timer)
+    timer = undefined
+    draw.done()
   }
   return {
     onPage: (url) => {
       page = `Watch it in a browser: ${pc.bold(url)}`
       print(`${page}\n`)
+      timer = setInterval(redraw, REDRAW_MS)
     },
     onEvent(peer, event) {
-      const row = peers.get(peer) ?? { state: 'starting', cells: {} }
+      const row = peers.get(peer) ?? { state: 'starting', tested: undefined, cells: {} }
       peers.set(peer, row)
       if (event.event === 'base') row.state = `base ${number(event.valid.perplexity)}`
       if (event.event === 'round') {
-        row.state = event.round === rounds ? 'testing' : 'training'
+        row.state = 'training'
         row.cells = { ...row.cells, ...withoutDashes(roundCells(event)) }
       }
-      if (event.event === 'result') row.state = `test ${number(event.test.perplexity)}`
+      if (event.event === 'testing') {
+        row.state = 'testing'
+        row.tested = event.share
+      }
+      if (event.event === 'result') {
+        row.state = `test ${number(event.test.perplexity)}`
+        row.tested = 1
+      }
       redraw()
     },
     onLog(peer, line) {
@@ -282,11 +303,32 @@ function liveView({ rounds }: SwarmConfig): View {
       redraw()
     },
     onResult: (result) => {
-      draw.done()
+      end()
       printResult(result)
       return Promise.resolve()
     },
+    end,
   }
+}
+
+const REDRAW_MS = 1000
+
+interface LivePeer {
+  state: string
+  /** How much of the test is done; undefined before it. */
+  tested: number | undefined
+  cells: Record<string, string>
+}
+
+/** A bar for the rounds, and one for the test after them. */
+export function progressOf(peers: readonly Pick<LivePeer, 'tested' | 'cells'>[], rounds: number): string {
+  const tested = peers.map((peer) => peer.tested)
+  if (tested.some((share) => share !== undefined)) {
+    const share = tested.reduce<number>((sum, one) => sum + (one ?? 0), 0) / peers.length
+    return `${progressBar(share)} testing ${percent(share)}`
+  }
+  const furthest = Math.max(0, ...peers.map(({ cells }) => Number(cells['round'] ?? 0)))
+  return `${progressBar(furthest / rounds)} round ${furthest} of ${rounds}`
 }
 
 const LIVE_COLUMNS = [

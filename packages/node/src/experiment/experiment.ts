@@ -14,6 +14,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { NodeError } from '../errors.ts'
+import { inFifths } from '../fifths.ts'
 import { PAPER } from '../paper.ts'
 import { loadUsers, type User } from './data.ts'
 import { type FederationResult, runFederation } from './federation.ts'
@@ -63,6 +64,8 @@ export type ExperimentEvent =
       readonly rounds: number
       readonly trainLoss: number
     }
+  /** After the last round. How much of the test is done, in fifths, from 0 on. */
+  | { readonly event: 'testing'; readonly run: string; readonly share: number }
   | ({
       readonly event: 'run'
       readonly finished: number
@@ -83,12 +86,12 @@ const FORMAT = 1
 /**
  * Every strategy on every data set from every seed, one after the other. What an earlier call with the same folder has
  * finished is taken from there, and what it had begun goes on: the results are those of a run that nobody stopped.
- * @returns undefined when stopped by the signal
+ * @throws the signal's reason when stopped by it
  */
 export async function runExperiment(
   config: ExperimentConfig,
   { onEvent, now, signal }: ExperimentInit,
-): Promise<Run[] | undefined> {
+): Promise<Run[]> {
   await mkdir(join(config.out, 'runs'), { recursive: true })
   const { engine, reason } = await selectEngine(config)
   onEvent({ event: 'engine', engine: engine.name, device: engine.device, reason })
@@ -133,9 +136,11 @@ export async function runExperiment(
             onRound: (round, trainLoss) => {
               onEvent({ event: 'round', run: runName(what), round, rounds, trainLoss })
             },
+            onTest: inFifths((share) => {
+              onEvent({ event: 'testing', run: runName(what), share })
+            }),
             signal,
           })
-          if (result === undefined) return undefined
           const run: Run = { ...what, ...result, seconds: seconds() }
           await replaceFile(files.result, `${JSON.stringify(run, null, 2)}\n`)
           await removeRun(files.state)

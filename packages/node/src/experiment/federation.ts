@@ -5,6 +5,7 @@ import {
   type LearnerState,
   learningRate,
   type MixtureConfig,
+  type OnShare,
   type TokenSet,
 } from '@comigs/model'
 import { PAPER } from '../paper.ts'
@@ -63,6 +64,8 @@ export interface FederationInit {
   readonly from: FederationState | undefined
   save(state: FederationState): Promise<void>
   onRound(round: number, trainLoss: number): void
+  /** How much of the test is done, from 0 to 1. */
+  onTest(share: number): void
   readonly signal: AbortSignal
 }
 
@@ -77,14 +80,14 @@ const SEEDS_APART = 1000
 
 /**
  * A federation in one process: the rounds of a peer (`round.ts`), all users in step, over a network that loses nothing.
- * @returns undefined when stopped by the signal
+ * @throws the signal's reason: between two users, or two batches of an evaluation. The round is lost, and done again later.
  */
-export async function runFederation(init: FederationInit): Promise<FederationResult | undefined> {
-  const { strategy, users, seed, rounds } = init
+export async function runFederation(init: FederationInit): Promise<FederationResult> {
+  const { strategy, users, seed, rounds, signal } = init
   const isOne = strategy.pooled === true || strategy.trains === 'nothing'
   const learners = (isOne ? users.slice(0, 1) : users).map((_, user): UserLearner => {
     const learner = init.learner(strategy.mixture(user), init.batch, strategy.leaky)
-    return strategy.twofold ? twofold(learner) : learner
+    return stoppable(strategy.twofold ? twofold(learner) : learner, signal)
   })
   const trainSets = strategy.pooled
     ? [joined(users.map(({ train }) => train))]
@@ -114,7 +117,6 @@ export async function runFederation(init: FederationInit): Promise<FederationRes
     bytesPerRound: 0,
   }
   while (state.round < rounds && strategy.trains !== 'nothing') {
-    if (init.signal.aborted) return undefined
     const round = state.round + 1
 
     // 1. Everyone trains.
@@ -122,7 +124,7 @@ export async function runFederation(init: FederationInit): Promise<FederationRes
     let trainLoss = 0
     for (const [user, model] of state.models.entries()) {
       const learner = strategy.pooled
-        ? init.learner(strategy.mixture(user), init.batch * users.length)
+        ? stoppable(init.learner(strategy.mixture(user), init.batch * users.length), signal)
         : learners[user]!
       const trained = await learner.train(model, {
         trains: strategy.trains,
@@ -181,9 +183,26 @@ export async function runFederation(init: FederationInit): Promise<FederationRes
     await init.save(state)
     init.onRound(round, trainLoss)
   }
-  const tests = await measure(learners, state.models, mixedTest, batches(TEST_TOKENS))
+  init.onTest(0)
+  const tests = await measure(learners, state.models, mixedTest, batches(TEST_TOKENS), init.onTest)
   const { curve, bytesPerRound } = state
   return { users: perplexities(users, tests), curve, bytesPerRound }
+}
+
+/** Throws the signal's reason where it would begin something, and between the batches of an evaluation. */
+function stoppable(learner: UserLearner, signal: AbortSignal): UserLearner {
+  return {
+    ...learner,
+    train: async (state, phase) => {
+      signal.throwIfAborted()
+      return learner.train(state, phase)
+    },
+    evaluate: (state, set, maxBatches, onShare) =>
+      learner.evaluate(state, set, maxBatches, (share) => {
+        signal.throwIfAborted()
+        onShare?.(share)
+      }),
+  }
 }
 
 /** The part of a model's parameters that a strategy shares, as a flat vector of its own. */
@@ -218,10 +237,13 @@ async function measure(
   models: readonly LearnerState[],
   set: TokenSet,
   maxBatches: number,
+  onShare?: OnShare,
 ): Promise<Evaluation[]> {
   const results: Evaluation[] = []
-  for (const [user, model] of models.entries())
-    results.push(await learners[user]!.evaluate(model, set, maxBatches))
+  for (const [user, model] of models.entries()) {
+    const tell = onShare && ((share: number) => onShare((user + share) / models.length))
+    results.push(await learners[user]!.evaluate(model, set, maxBatches, tell))
+  }
   return results
 }
 

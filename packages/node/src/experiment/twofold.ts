@@ -37,11 +37,12 @@ export function twofold(learner: Learner): UserLearner {
       return { state: together(states), loss }
     },
 
-    evaluate: (state, set, maxBatches) =>
+    evaluate: (state, set, maxBatches, onShare) =>
       learner.evaluateTogether(
         HALVES.map((_, i) => halfOf(state, i)),
         set,
         maxBatches,
+        onShare,
       ),
   }
 }

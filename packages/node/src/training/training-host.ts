@@ -11,6 +11,7 @@ import type {
   MemoryPlan,
   MixtureConfig,
   ModelConfig,
+  OnShare,
   PhaseResult,
   Schedule,
   SplitName,
@@ -120,6 +121,7 @@ export class TrainingHost {
   #options!: PrepareOptions
   #trainer!: Trainer
   #baseProgram: Promise<Program> | undefined
+  #test: AbortController | undefined
   readonly #decoders = new Map<TextModel, Decoder>()
   /** Texts being written, so that they can be cancelled. */
   readonly #texts = new Map<number, AbortController>()
@@ -215,8 +217,39 @@ export class TrainingHost {
     return (await this.#trainer.evaluate(this.#data.valid, maxBatches)).loss
   }
 
+  /**
+   * Both models on all of the test text.
+   * @param onShare - how much is done, from 0 to 1
+   * @returns undefined when ended before
+   */
+  async test(
+    onShare: (share: number) => void | Promise<void>,
+  ): Promise<Record<TextModel, Evaluation> | undefined> {
+    const { signal } = (this.#test = new AbortController())
+    let heard = Promise.resolve()
+    const half = (from: number) => (share: number) => {
+      signal.throwIfAborted()
+      heard = Promise.resolve(onShare(from + share / 2))
+    }
+    try {
+      const base = await this.evaluateBase('test', Infinity, half(0))
+      const personal = await this.#trainer.evaluate(this.#data.test, Infinity, half(0.5))
+      await heard
+      return { personal, base }
+    } catch (error) {
+      if (error !== signal.reason) throw error
+      return undefined
+    } finally {
+      release(onShare)
+    }
+  }
+
+  endTest(): void {
+    this.#test?.abort()
+  }
+
   /** The base alone, for comparison. */
-  async evaluateBase(split: SplitName, maxBatches?: number): Promise<Evaluation> {
+  async evaluateBase(split: SplitName, maxBatches?: number, onShare?: OnShare): Promise<Evaluation> {
     const { batch, context } = this.#options
     const model = this.#base.config
     this.#baseProgram ??= this.#engine.compile(
@@ -228,7 +261,8 @@ export class TrainingHost {
         context,
       }),
     )
-    return evaluate(await this.#baseProgram, this.#data[split], { batch, context, experts: 0 }, maxBatches)
+    const of = { batch, context, experts: 0 }
+    return evaluate(await this.#baseProgram, this.#data[split], of, maxBatches, onShare)
   }
 
   async shared(): Promise<Float32Array> {

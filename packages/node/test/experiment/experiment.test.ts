@@ -8,6 +8,7 @@ import { isCoded } from '../../src/errors.ts'
 import {
   type ExperimentConfig,
   type ExperimentEvent,
+  type Run,
   runExperiment,
 } from '../../src/experiment/experiment.ts'
 import { loadRun, saveRun } from '../../src/experiment/run-file.ts'
@@ -62,17 +63,21 @@ const config = (out: string, overrides: Partial<ExperimentConfig> = {}): Experim
 async function experiment(
   of: ExperimentConfig,
   stopAfterRounds = Infinity,
-): Promise<{ runs: Awaited<ReturnType<typeof runExperiment>>; events: ExperimentEvent[] }> {
+): Promise<{ runs: Run[] | undefined; events: ExperimentEvent[] }> {
   const events: ExperimentEvent[] = []
   const stop = new AbortController()
   const rounds = () => events.filter(({ event }) => event === 'round').length
-  const runs = await runExperiment(of, {
+  const running = runExperiment(of, {
     onEvent: (event) => {
       events.push(event)
       if (rounds() >= stopAfterRounds) stop.abort()
     },
     now: () => 0,
     signal: stop.signal,
+  })
+  const runs = await running.catch((error: unknown) => {
+    if (error !== stop.signal.reason) throw error
+    return undefined
   })
   return { runs, events }
 }
@@ -109,6 +114,7 @@ describe('an experiment', () => {
 
     const third = await experiment(config('stopped'))
     expect(third.runs).toEqual(whole.runs)
+    expect(third.events.filter(({ event }) => event === 'testing')).toEqual([])
     expect(third.events.map((event) => event.event === 'run' && event.reused)).toEqual([
       false,
       true,

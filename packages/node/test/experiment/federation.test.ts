@@ -179,29 +179,74 @@ describe('a federation', () => {
   ])('of %s that was stopped goes on as if it had not been', async (name) => {
     const whole = await federations.run(strategy(name), { rounds: 4 })
     const stop = new AbortController()
-    const half = await federations.run(strategy(name), {
+    const states: FederationState[] = []
+    const stopped = federations.run(strategy(name), {
       rounds: 4,
       signal: stop.signal,
+      save: async (state) => void states.push(state),
       onRound: (round) => {
         if (round === 2) stop.abort()
       },
     })
-    expect(half.result).toBeUndefined()
-    const rest = await federations.run(strategy(name), { rounds: 4, from: half.states.at(-1) })
+    await expect(stopped).rejects.toThrow('aborted')
+    const rest = await federations.run(strategy(name), { rounds: 4, from: states.at(-1) })
     expect(rest.states.map(({ round }) => round)).toEqual([3, 4])
     expect(rest.result).toEqual(whole.result)
     expect(rest.states.at(-1)).toEqual(whole.states.at(-1))
   })
 
+  it('stops before the next user trains', async () => {
+    const stop = new AbortController()
+    let trained = 0
+    const stopped = federations.run(strategy('fedavg'), {
+      signal: stop.signal,
+      learner: (...shape) => {
+        const learner = federations.learner(...shape)
+        return {
+          ...learner,
+          train: (state, phase) => {
+            trained++
+            if (trained === 2) stop.abort()
+            return learner.train(state, phase)
+          },
+        }
+      },
+    })
+    await expect(stopped).rejects.toThrow('aborted')
+    expect(trained).toBe(2)
+  })
+
+  it.each(['local', 'twofold'])(
+    'of %s tells how much of the test is done, and stops within it',
+    async (name) => {
+      const told: number[] = []
+      await federations.run(strategy(name), { rounds: 1, onTest: (share) => told.push(share) })
+      expect(told[0]).toBe(0)
+      expect(told).toEqual([...new Set(told)].sort((a, b) => a - b))
+      expect(told.at(-1)).toBe(1)
+      const [whole, stop] = [told.length, new AbortController()]
+      const stopped = federations.run(strategy(name), {
+        rounds: 1,
+        signal: stop.signal,
+        onTest: (share) => {
+          told.push(share)
+          if (share > 0) stop.abort()
+        },
+      })
+      await expect(stopped).rejects.toThrow('aborted')
+      expect(told.slice(whole)).toEqual(told.slice(0, 2))
+    },
+  )
+
   it("measures each user on its own text and on everyone's", async () => {
     const { result } = await federations.run(strategy('local'))
-    expect(result!.users.map(({ name }) => name)).toEqual(['a', 'b', 'c', 'd'])
+    expect(result.users.map(({ name }) => name)).toEqual(['a', 'b', 'c', 'd'])
     const { states } = await federations.run(strategy('local'))
     const learner = federations.learner(strategy('local').mixture(1), BATCH)
     const alone = await learner.evaluate(states.at(-1)!.models[1]!, USERS[1]!.test)
-    expect(result!.users[1]!.own).toBeCloseTo(alone.perplexity, 3)
+    expect(result.users[1]!.own).toBeCloseTo(alone.perplexity, 3)
     const mixed = await learner.evaluate(states.at(-1)!.models[1]!, joined(USERS.map(({ test }) => test)))
-    expect(result!.users[1]!.mixture).toBeCloseTo(mixed.perplexity, 3)
+    expect(result.users[1]!.mixture).toBeCloseTo(mixed.perplexity, 3)
   })
 
   it('lets routers learn from the target, and from nothing else of the others', async () => {
@@ -231,7 +276,7 @@ describe('a federation', () => {
   })
 
   it('of two whole models is as good at everything as the better of them, but for ln 2 nats a window', async () => {
-    const of = async (name: string) => (await federations.run(strategy(name))).result!
+    const of = async (name: string) => (await federations.run(strategy(name))).result
     const [both, fedavg, local] = [await of('twofold-wide'), await of('fedavg'), await of('local')]
     // 39 targets of a user in windows of 16: three.
     const allowance = Math.exp((3 * Math.LN2) / 39)
@@ -246,16 +291,16 @@ describe('a federation', () => {
   it("of one pooled model takes batches of everyone's text", async () => {
     const { states, result } = await federations.run(strategy('centralized'))
     expect(states.at(-1)!.models).toHaveLength(1)
-    expect(new Set(result!.users.map(({ mixture }) => mixture)).size).toBe(1)
-    expect(new Set(result!.users.map(({ own }) => own)).size).toBe(4)
+    expect(new Set(result.users.map(({ mixture }) => mixture)).size).toBe(1)
+    expect(new Set(result.users.map(({ own }) => own)).size).toBe(4)
   })
 
   it('of the base alone is the base', async () => {
     const { states, result } = await federations.run(strategy('pretrained'))
     expect(states).toEqual([])
     const start = await federations.run(strategy('comigs-1g1s'), { rounds: 0 })
-    for (const [i, { mixture }] of result!.users.entries())
-      expect(mixture).toBeCloseTo(start.result!.users[i]!.mixture, 3)
+    for (const [i, { mixture }] of result.users.entries())
+      expect(mixture).toBeCloseTo(start.result.users[i]!.mixture, 3)
   })
 
   it.each(['flexlora', 'hetlora'])(

@@ -36,7 +36,7 @@ export async function tinyFederations() {
     async run(
       strategy: Strategy,
       overrides: Partial<FederationInit> = {},
-    ): Promise<{ result: FederationResult | undefined; states: FederationState[] }> {
+    ): Promise<{ result: FederationResult; states: FederationState[] }> {
       const states: FederationState[] = []
       const result = await runFederation({
         strategy,
@@ -50,6 +50,7 @@ export async function tinyFederations() {
         from: undefined,
         save: async (state) => void states.push(state),
         onRound: () => undefined,
+        onTest: () => undefined,
         signal: new AbortController().signal,
         ...overrides,
       })
