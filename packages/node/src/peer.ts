@@ -140,12 +140,12 @@ export async function runPeer(
     onActivity({ doing, what })
   }
 
-  // Reading a library of text, or loading a large base, heeds no signal, and nothing is lost with it.
-  const early = Promise.withResolvers<undefined>()
-  let isListening = false
+  // Reading a library of text heeds no signal, nor does a test of the model, and nothing is lost with either.
+  const atOnce = Promise.withResolvers<undefined>()
+  let losesNothing = true
   signal.addEventListener('abort', () => {
-    if (isListening) busy('stopping', 'once this round has ended; ctrl-C again ends it now')
-    else early.resolve(undefined)
+    if (losesNothing) atOnce.resolve(undefined)
+    else busy('stopping', 'once this round has ended; ctrl-C again ends it now')
   })
 
   const life = async (): Promise<void> => {
@@ -334,7 +334,7 @@ export async function runPeer(
     await state.saveManifest(manifest)
     emit({ event: 'listening', peerId: host.peerId.toString(), pid: process.pid, addresses, http: http.url })
 
-    isListening = true
+    losesNothing = false
 
     // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
     const isNewcomer = resumed === 0 && found !== undefined && (config.mdns || config.bootstrap.length > 0)
@@ -387,15 +387,13 @@ export async function runPeer(
       emit({ event: 'testing', share })
     })
     tell(0)
-    signal.addEventListener('abort', () => void training.endTest())
-    const tested = await training.test(
+    losesNothing = true
+    const { base: baseTest, personal: test } = await training.test(
       Comlink.proxy((share: number) => {
         tell(share)
         onActivity({ doing: 'measuring', what: 'of the test text', share })
       }),
     )
-    if (tested === undefined) return
-    const { base: baseTest, personal: test } = tested
     metrics.baseLoss.set({ split: 'test' }, baseTest.loss)
     metrics.loss.set({ split: 'test' }, test.loss)
     metrics.perplexity.set({ split: 'test' }, test.perplexity)
@@ -409,7 +407,7 @@ export async function runPeer(
   }
 
   try {
-    await Promise.race([life(), worker.died, early.promise])
+    await Promise.race([life(), worker.died, atOnce.promise])
   } finally {
     for (const close of closing.reverse()) {
       await close().catch((error: unknown) => {

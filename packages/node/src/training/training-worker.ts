@@ -1,6 +1,7 @@
 /// <reference path="./comlink-node-adapter.d.ts" />
 import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { NodeError } from '../errors.ts'
 import { carryErrorDetails } from './rpc.ts'
@@ -18,6 +19,9 @@ export interface TrainingWorker {
 /** Of the young generation, which would grow to 32 MB while the worker starts, and stay so. Most arrays lie outside. */
 const YOUNG_MB = 6
 
+/** For what it computes to come to an end: a step of a large model. */
+const GRACE_MS = 20_000
+
 let carried = false
 
 /** Starts the thread that does all the computing. */
@@ -32,6 +36,7 @@ export function startTrainingWorker(): TrainingWorker {
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
   })
   let stopping = false
+  const exited = Promise.withResolvers<undefined>()
   const died = new Promise<never>((_, reject) => {
     const report = (reason: string) => {
       if (!stopping) reject(new NodeError({ code: 'WORKER_DIED', reason }))
@@ -40,15 +45,19 @@ export function startTrainingWorker(): TrainingWorker {
       report(error instanceof Error ? error.message : String(error))
     })
     worker.on('exit', (code) => {
+      exited.resolve(undefined)
       report(`exit code ${code}`)
     })
   })
   died.catch(() => undefined) // whoever cares awaits it
+  const training = Comlink.wrap<TrainingHost>(nodeEndpoint(worker))
   return {
-    training: Comlink.wrap<TrainingHost>(nodeEndpoint(worker)),
+    training,
     died,
     async stop() {
       stopping = true
+      void training.end() // is never answered
+      await Promise.race([exited.promise, sleep(GRACE_MS, undefined, { ref: false })])
       await worker.terminate()
     },
   }
