@@ -134,7 +134,7 @@ export function addSwarmCommand(program: Command): void {
       }
       const show = flags.json === true ? jsonView() : process.stdout.isTTY ? liveView(config) : lineView()
       const stopped = createStopNote()
-      const signal = stopSignal()
+      const signal = stopSignal(() => show.onStop?.())
       try {
         await runSwarm(config, {
           ...show,
@@ -159,9 +159,13 @@ interface View {
   onEvent(peer: string, event: PeerEvent): void
   onLog(peer: string, line: string): void
   onResult(result: SwarmResult): Promise<void>
+  /** Asked to stop. */
+  onStop?(): void
   /** Nothing more is redrawn. */
   end?(): void
 }
+
+const STOPPING = 'stopping: waits for the rounds that run; ctrl-C again ends it now'
 
 const logToStderr = (peer: string, line: string): void => {
   process.stderr.write(`${logLine(peer, line)}\n`)
@@ -197,6 +201,9 @@ function lineView(): View {
     onResult: (result) => {
       printResult(result)
       return Promise.resolve()
+    },
+    onStop: () => {
+      printNote(STOPPING)
     },
   }
 }
@@ -306,6 +313,10 @@ function liveView({ rounds }: SwarmConfig): View {
       end()
       printResult(result)
       return Promise.resolve()
+    },
+    onStop: () => {
+      page = STOPPING
+      redraw()
     },
     end,
   }
