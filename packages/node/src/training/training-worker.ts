@@ -36,7 +36,11 @@ export function startTrainingWorker(): TrainingWorker {
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
   })
   let stopping = false
-  const exited = Promise.withResolvers<undefined>()
+  const exited = new Promise<void>((resolve) => {
+    worker.on('exit', () => {
+      resolve()
+    })
+  })
   const died = new Promise<never>((_, reject) => {
     const report = (reason: string) => {
       if (!stopping) reject(new NodeError({ code: 'WORKER_DIED', reason }))
@@ -45,7 +49,6 @@ export function startTrainingWorker(): TrainingWorker {
       report(error instanceof Error ? error.message : String(error))
     })
     worker.on('exit', (code) => {
-      exited.resolve(undefined)
       report(`exit code ${code}`)
     })
   })
@@ -57,7 +60,7 @@ export function startTrainingWorker(): TrainingWorker {
     async stop() {
       stopping = true
       void training.end() // is never answered
-      await Promise.race([exited.promise, sleep(GRACE_MS, undefined, { ref: false })])
+      await Promise.race([exited, sleep(GRACE_MS, undefined, { ref: false })])
       await worker.terminate()
     },
   }
