@@ -17,7 +17,7 @@ export interface AveragingInit {
   readonly initial: Float32Array
   /**
    * How the asking side writes it down: float16, or int8, which is unbiased and half as long. int8's rounding is 0.6 % of the
-   * distance from y(0): more than what is left to agree on, some time. See `shrinkage`.
+   * distance from y(0): more than what is left to agree on, some time. See `halfWay`.
    */
   readonly codec: Codec
   /**
@@ -174,7 +174,7 @@ export function createAveraging(init: AveragingInit): Averaging {
           // the other side moves: no protocol can exclude that.)
           say(AverageDone.encode({ hash: header.hash }))
           requireDone(await hear(), ours.hash)
-          return averagedBy(peer, own, difference, 0.5 * shrinkage(difference, ours.noise + header.noise))
+          return averagedBy(peer, own, difference, halfWay(difference, ours.noise + header.noise))
         })
       } finally {
         await stream.close().catch(() => undefined)
@@ -197,7 +197,7 @@ export function createAveraging(init: AveragingInit): Averaging {
         requireDone(await hear(), answered.hash)
         say(AverageDone.encode({ hash: header.hash }))
         const { values, noise } = answered
-        return averagedBy(peer, own, values, -0.5 * shrinkage(values, header.noise + noise))
+        return averagedBy(peer, own, values, -halfWay(values, header.noise + noise))
       }),
     )
 
@@ -237,9 +237,8 @@ export function createAveraging(init: AveragingInit): Averaging {
   })
 
   const writeDown = (vector: Float32Array, as: Codec): Written => {
-    const payload = as.encode(vector, random)
-    const values = as.decode(payload, vector.length)
-    return { values, payload, hash: sha256(payload), noise: distance(values, vector) ** 2 }
+    const one = written(vector, as, random)
+    return { ...one, hash: sha256(one.payload) }
   }
 
   const requireHeader = (peer: string, header: AverageHeader, as: Codec): AverageHeader => {
@@ -341,14 +340,21 @@ export function createAveraging(init: AveragingInit): Averaging {
   }
 }
 
+/** A vector as a payload says it. */
+export function written(vector: Float32Array, as: Codec, random: Random): Omit<Written, 'hash'> {
+  const payload = as.encode(vector, random)
+  const values = as.decode(payload, vector.length)
+  return { values, payload, noise: distance(values, vector) ** 2 }
+}
+
 /**
- * How much of a difference to believe, when so much of its square is rounding: the estimator of James and Stein (1961).
+ * How much of a difference to go: half of what to believe of it, when so much of its square is rounding: the estimator of James and Stein (1961).
  * Without it rounding is all that is exchanged once peers agree to within it, and they never agree better. The same from
  * both sides.
  */
-export function shrinkage(difference: Float32Array, noise: number): number {
+export function halfWay(difference: Float32Array, noise: number): number {
   const squared = norm(difference) ** 2
-  return squared > noise ? 1 - noise / squared : 0
+  return squared > noise ? 0.5 * (1 - noise / squared) : 0
 }
 
 const headerOf = ({ payload, hash, noise }: Written): Uint8Array =>

@@ -2,9 +2,10 @@ export {
   type Averaged,
   type Averaging,
   createAveraging,
+  halfWay,
   type NotAveraged,
-  shrinkage,
   shuffled,
+  written,
 } from './averaging.ts'
 export { type Cell, findCell, LEAST_MEMBERS, mayBelong, MOST_MEMBERS, positionOf } from './cells.ts'
 export { CODECS, type Codec, type CodecChoice, type CodecName, codecOf } from './codec/codec.ts'

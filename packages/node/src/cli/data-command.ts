@@ -4,7 +4,16 @@ import pc from 'picocolors'
 import { DEFAULT_BASE, resolveBase } from '../base-folder.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { shared } from './options.ts'
-import { count, createProgress, downloadBar, hanging, print, printJson, type Progress } from './output.ts'
+import {
+  count,
+  createProgress,
+  downloadBar,
+  hanging,
+  print,
+  printJson,
+  type Progress,
+  showTokenising,
+} from './output.ts'
 
 interface Flags extends TextSources {
   readonly base?: string
@@ -57,14 +66,10 @@ function survey(
     documents.reduce((sum, { text }) => sum + text.length, 0)
   const all = model.SPLITS.flatMap((split) => splits[split].flatMap(({ documents }) => documents))
   const total = characters(all)
-  const what = `of ${count(total)} characters`
-  let done = 0
+  const tell = showTokenising(progress, total)
   const of = (split: Model.SplitName) => {
     const documents = splits[split].flatMap((group) => group.documents)
-    const { tokens } = model.tokenize(splits[split], tokenizer, (length) => {
-      done += length
-      progress.show({ doing: 'tokenising', what, share: done / total })
-    })
+    const { tokens } = model.tokenize(splits[split], tokenizer, tell)
     const size = characters(documents)
     return { documents: documents.length, characters: size, share: size / total, tokens: tokens.length }
   }

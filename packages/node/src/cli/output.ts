@@ -177,6 +177,16 @@ export const showDownload =
     progress.show(received === total ? undefined : { doing: 'download', what, share: received / total })
   }
 
+/** To be told the length of each document that has been tokenised, of so many characters in all. */
+export function showTokenising(progress: Progress, total: number): (length: number) => void {
+  const what = `of ${count(total)} characters`
+  let done = 0
+  return (length) => {
+    done += length
+    progress.show({ doing: 'tokenising', what, share: done / total })
+  }
+}
+
 export const downloadBar = showDownload(createProgress())
 
 /** What others must give, too, to join a peer. */

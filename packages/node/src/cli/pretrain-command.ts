@@ -15,6 +15,7 @@ import {
   print,
   printJson,
   printNote,
+  showTokenising,
 } from './output.ts'
 import { stopSignal } from './stop-signal.ts'
 import { replaceFile } from '../replace-file.ts'
@@ -87,23 +88,18 @@ async function pretrain(flags: Flags): Promise<void> {
   const tokenizer = await model.loadTokenizer(tokenizerFolder)
   const source = await splitFolder(data, model)
   const splits = await model.readSplits(source)
-  const characters = [...splits.train, ...splits.valid]
-    .flatMap(({ documents }) => documents)
-    .reduce((sum, { text }) => sum + text.length, 0)
-  let tokenised = 0
-  const tell = (length: number) => {
-    tokenised += length
-    const what = `of ${count(characters)} characters`
-    progress.show({ doing: 'tokenising', what, share: tokenised / characters })
-  }
+  const total = (groups: typeof splits.train, sizeOf: (text: string) => number) =>
+    groups.flatMap(({ documents }) => documents).reduce((sum, { text }) => sum + sizeOf(text), 0)
+  const tell = showTokenising(
+    progress,
+    total([...splits.train, ...splits.valid], (text) => text.length),
+  )
   const train = model.tokenize(splits.train, tokenizer, tell)
   const valid = model.tokenize(splits.valid, tokenizer, tell)
   progress.show({ doing: 'compiling', what: 'the model' })
   model.requireSequence('train', train.tokens.length, flags.context)
   model.requireSequence('valid', valid.tokens.length, flags.context)
-  const validBytes = splits.valid
-    .flatMap(({ documents }) => documents)
-    .reduce((sum, { text }) => sum + Buffer.byteLength(text), 0)
+  const validBytes = total(splits.valid, (text) => Buffer.byteLength(text))
   const config: ModelConfig = {
     architecture: 'gpt2',
     vocabSize: tokenizer.size,

@@ -1,19 +1,18 @@
-import { type RandomStream, stream } from '@comigs/model/light'
+import { stream } from '@comigs/model/light'
 import {
   added,
-  type Codec,
   CODECS,
   type CodecChoice,
   codecOf,
   difference,
-  distance,
   edgeWeight,
+  halfWay,
   LEAST_MEMBERS,
   mixingIncrement,
   safeGamma,
   scaled,
-  shrinkage,
   shuffled,
+  written,
 } from '@comigs/protocol'
 import type { Merge, MergeInput } from '../merge.ts'
 import type { Strategy } from '../strategy.ts'
@@ -39,8 +38,7 @@ const ring: Topology = {
 const cells: Topology = {
   name: 'cells of four',
   hears(user, users, seed) {
-    const random = stream(seed, 'cells')
-    const places = shuffled(everyone(users), () => random.float())
+    const places = shuffled(everyone(users), floats(seed, 'cells'))
     const count = Math.max(1, Math.floor(users / LEAST_MEMBERS))
     const cellOf = (one: number) => places.indexOf(one) % count
     return mesh.hears(user, users, seed).filter((other) => cellOf(other) === cellOf(user))
@@ -81,7 +79,8 @@ function mixByCopies(
   const codec = codecOf(choice)
   const copies = vectors.map((x, user) => {
     const y = known[user] ?? initial
-    return added(y, written(codec, difference(x, y), stream(seed, `codec of ${user}`, round)).values)
+    const random = floats(seed, `codec of ${user}`, round)
+    return added(y, written(difference(x, y), codec, random).values)
   })
   const mixed = vectors.map((x, user) => {
     const heard = hears[user]!
@@ -100,18 +99,18 @@ function averageInPairs(
   hears: Hears,
   { initial, round, seed }: MergeInput,
 ) {
-  const random = stream(seed, 'pairs', round)
+  const random = floats(seed, 'pairs', round)
   const increments: Float32Array[] = vectors.map(({ length }) => new Float32Array(length))
   const free = new Set(everyone(vectors.length))
-  for (const asking of shuffled(everyone(vectors.length), () => random.float())) {
+  for (const asking of shuffled(everyone(vectors.length), random)) {
     const outsiders = [...free].filter((other) => other !== asking && !hears[asking]!.includes(other))
-    if (outsiders.length === 0 || random.float() >= FINDING) continue
-    const answering = outsiders[random.below(outsiders.length)]!
+    if (outsiders.length === 0 || random() >= FINDING) continue
+    const answering = outsiders[Math.floor(random() * outsiders.length)]!
     free.delete(answering)
-    const asked = written(CODECS.int8, difference(vectors[asking]!, initial), random)
+    const asked = written(difference(vectors[asking]!, initial), CODECS.int8, random)
     const theirs = difference(vectors[answering]!, initial)
-    const answer = written(CODECS.int4, difference(theirs, asked.values), random)
-    const half = scaled(answer.values, 0.5 * shrinkage(answer.values, asked.noise + answer.noise))
+    const answer = written(difference(theirs, asked.values), CODECS.int4, random)
+    const half = scaled(answer.values, halfWay(answer.values, asked.noise + answer.noise))
     increments[asking] = added(increments[asking]!, half)
     increments[answering] = difference(increments[answering]!, half)
   }
@@ -119,13 +118,10 @@ function averageInPairs(
   return { increments, bytes }
 }
 
-/** What a payload says, and the squared length of what rounding added. */
-function written(codec: Codec, vector: Float32Array, random: RandomStream) {
-  const values = codec.decode(
-    codec.encode(vector, () => random.float()),
-    vector.length,
-  )
-  return { values, noise: distance(values, vector) ** 2 }
+/** Uniform in [0, 1), as the protocol asks for them. */
+const floats = (seed: number, name: string, counter?: number) => {
+  const random = stream(seed, name, counter)
+  return () => random.float()
 }
 
 const everyone = (users: number): number[] => Array.from({ length: users }, (_, user) => user)
