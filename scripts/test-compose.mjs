@@ -1,22 +1,14 @@
 // `npm run test:compose`: brings docker-compose.yml up for real and looks at what the peers and Prometheus report. Needs a
 // Docker daemon with Compose; exits with 77 and one line where there is none. NODE_VERSION chooses the image's Node.
-// Where Prometheus' image cannot be pulled, Debian's `prometheus` runs in its place with the same configuration; what is
-// skipped is said aloud.
+// Where images of what watches cannot be pulled, see watchers.mjs; what is skipped is said aloud.
 import { execFileSync, spawnSync } from 'node:child_process'
-import {
-  copyFileSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { watchersOf } from './watchers.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const PEERS = 4
@@ -141,50 +133,6 @@ async function untilTheyTrainOn(what, names) {
   await until(what, 120, async () => (await roundsOf(names)).every((round, i) => round > before[i] + 1))
 }
 
-/** A stand-in for Prometheus' image out of Debian's package, on the peer's image. */
-function buildPrometheus() {
-  const programs = ['prometheus', 'promtool']
-  for (const name of programs) copyFileSync(`/usr/bin/${name}`, join(folder, name))
-  const lines = [
-    'FROM comigs-peer',
-    'USER root',
-    `COPY ${programs.join(' ')} /usr/bin/`,
-    'RUN mkdir /prometheus && chown 65534 /prometheus',
-    'USER 65534',
-    'ENTRYPOINT ["prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]',
-  ]
-  writeFileSync(join(folder, 'Dockerfile'), lines.join('\n'))
-  const image = `${project}-prometheus`
-  run('docker', ['build', '-q', '-t', image, folder])
-  writeFileSync(join(folder, 'override.yml'), `services: { prometheus: { image: ${image} } }`)
-  compose.push('-f', 'docker-compose.yml', '-f', join(folder, 'override.yml'))
-  return image
-}
-
-/** Which of the images that are not built here can be had; a stand-in for the others. */
-function watchers() {
-  const images = /image: (prom\/\S+)[^]*image: (grafana\/\S+)/.exec(
-    readFileSync(join(root, 'docker-compose.yml'), 'utf8'),
-  )
-  const has = (image) =>
-    spawnSync('docker', ['image', 'inspect', image], { stdio: 'ignore' }).status === 0 ||
-    spawnSync('docker', ['pull', '-q', image], { stdio: 'ignore', timeout: 120_000 }).status === 0
-  const found = []
-  let made
-  if (has(images[1])) found.push('prometheus')
-  else if (existsSync('/usr/bin/prometheus') && existsSync('/usr/bin/promtool')) {
-    console.error(`${images[1]} cannot be pulled: Debian's prometheus runs in its place`)
-    made = buildPrometheus()
-    found.push('prometheus')
-  } else
-    console.error(
-      `SKIPPED: Prometheus and the dashboards' queries: ${images[1]} cannot be pulled and Debian's prometheus is not installed`,
-    )
-  if (has(images[2])) found.push('grafana')
-  else console.error(`SKIPPED: Grafana's own process: ${images[2]} cannot be pulled`)
-  return { found, made }
-}
-
 const dashboards = () =>
   readdirSync(join(root, 'docker/grafana/dashboards')).map((file) =>
     JSON.parse(readFileSync(join(root, 'docker/grafana/dashboards', file), 'utf8')),
@@ -227,8 +175,13 @@ let made
 
 try {
   up('build', 'seed')
-  const watching = watchers()
-  made = watching.made
+  const watching = watchersOf(root, project)
+  made = watching.image
+  if (watching.override !== undefined) {
+    const file = join(folder, 'override.yml')
+    writeFileSync(file, watching.override)
+    compose.push('-f', 'docker-compose.yml', '-f', file)
+  }
   up('up', '-d', '--scale', `peer=${PEERS}`, 'seed', 'peer', ...watching.found)
   const names = await until(`${PEERS + 1} peers run`, 120, () => {
     const found = [...service('seed'), ...service('peer')]

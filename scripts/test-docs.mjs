@@ -6,7 +6,7 @@
 // others, a line `…` stands for any lines, `…` within a line for any text. An address or id that was shown is put into later
 // commands as it really was. A command that ends with `…` is left running, as in a terminal of its own; one that ends with
 // `^C` is interrupted; any other has to end with 0. Before a block, `<!-- not run: why -->` keeps it from being run, and
-// `<!-- first: command -->` says what has been done already.
+// `<!-- first: command -->` says what has been done already, or is waited for.
 // Blocks marked `python` are run likewise, each by an interpreter of its own; a comment `# -> text` in one is what it prints
 // there.
 //
@@ -15,7 +15,7 @@
 // under `<!-- needs: docker -->` (NEEDS has the others) run then too, where there is what they need; those that need Python
 // modules run in any case where these are. `--at-most 5` stops a command after five minutes. Whatever did not run to its end
 // is told, and counted apart.
-import { spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   copyFileSync,
@@ -27,6 +27,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
@@ -35,6 +36,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, stripVTControlCharacters } from 'node:util'
 import { prepare } from './prepare.mjs'
+import { watchersOf } from './watchers.mjs'
 
 prepare()
 const { default: GithubSlugger } = await import('github-slugger')
@@ -62,10 +64,6 @@ const LACKING = 77
 /** What a block may need, and whether this machine has it. */
 const NEEDS = [
   [/^docker$/, () => works('docker', 'info') && works('docker', 'compose', 'version')],
-  [
-    /^docker with NVIDIA$/,
-    () => works('bash', '-c', "docker info --format '{{.Runtimes}}' | grep -q nvidia"),
-  ],
   [/^a Kubernetes cluster$/, () => works('kubectl', 'cluster-info', '--request-timeout=10s')],
   [/^python with ([\w, ]+)$/, (modules) => works(python, '-c', `import ${modules}`)],
   [/^([A-Z_]+)$/, (variable) => process.env[variable] !== undefined],
@@ -204,10 +202,17 @@ function blocksOf(path) {
   return nodesOf(path)
     .filter(({ type, value }) => type === 'code' || (type === 'inlineCode' && PROGRAMS.test(value)))
     .map(({ type, position, lang, value, previous }) => {
-      const [, mark, said] = /^<!-- (not run|first|needs): (.+) -->$/.exec(previous?.value ?? '') ?? []
       const kind = type === 'code' ? lang : 'prose'
-      return { path, line: position.start.line, lang: kind, text: value, ...(mark && { [mark]: said }) }
+      return { path, line: position.start.line, lang: kind, text: value, ...marksOf(previous) }
     })
+}
+
+/** What the comment before a block says of it: one mark, or `needs: …` and then `first: …`. */
+function marksOf(previous) {
+  const [, text] = /^<!-- ((?:not run|first|needs): [^]+) -->$/.exec(previous?.value ?? '') ?? []
+  return Object.fromEntries(
+    (text?.split(/\n(?=first: )/) ?? []).map((mark) => mark.split(/: ([^]*)/).slice(0, 2)),
+  )
 }
 
 /** Commands of ours: lines of a shell, or those after `$` of `console`. */
@@ -301,6 +306,7 @@ async function runDocument(path, runnable) {
         notRun.push(...steps.map((step) => `${where}: ${step.name ?? step} (${hindrance})`))
         continue
       }
+      if (block.needs === 'docker') session.bringWatchers()
       if (block.first !== undefined) await session.run({ command: block.first, expected: [] })
       for (const step of steps) {
         if (!COMPARED.includes(block.lang)) {
@@ -417,6 +423,7 @@ function openSession() {
   const briskly = { ...env, COMIGS_PEER_LISTEN: '/ip4/127.0.0.1/tcp/0', COMIGS_PEER_BATCH: '2' }
   const seen = new Map()
   const open = []
+  let watchers
 
   const start = (command, env = briskly) => {
     let really = command
@@ -523,6 +530,18 @@ function openSession() {
       return { code, lines }
     },
 
+    /** Whose images cannot be had is replaced, or does not come up. */
+    bringWatchers() {
+      if (watchers !== undefined) return
+      execFileSync('docker', ['compose', 'build', 'seed'], { cwd: clone, env, stdio: ['ignore', 2, 2] })
+      watchers = watchersOf(clone, env.COMPOSE_PROJECT_NAME)
+      if (watchers.override === undefined) return
+      // Not in the clone, whose own tests may run.
+      const file = join(folder, 'override.yml')
+      writeFileSync(file, watchers.override)
+      for (const each of [env, briskly]) each.COMPOSE_FILE = `docker-compose.yml:${file}`
+    },
+
     /** Peers that still run have to end in an orderly way. */
     async end() {
       for (const terminal of open) {
@@ -534,8 +553,10 @@ function openSession() {
     },
 
     clean() {
-      if (flags.all)
+      if (watchers !== undefined) {
         spawnSync('docker', ['compose', 'down', '--volumes'], { cwd: clone, env, stdio: 'ignore' })
+        if (watchers.image !== undefined) spawnSync('docker', ['rmi', '-f', watchers.image])
+      }
       for (const { code, child } of open) if (code === undefined) process.kill(-child.pid, 'SIGKILL')
       rmSync(folder, { recursive: true, force: true })
     },
