@@ -1,4 +1,5 @@
 /// <reference path="./comlink-node-adapter.d.ts" />
+import { forbidTelemetry } from '@comigs/model/light'
 import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -31,6 +32,7 @@ export function startTrainingWorker(): TrainingWorker {
   // Tests run from source; the compiled worker lies beside this file's compiled form in both cases, and wants none of the
   // module resolution that a test runner asked Node for.
   const compiled = new URL('./worker.js', import.meta.url.replace('/src/training/', '/dist/training/'))
+  forbidTelemetry()
   const worker = new Worker(compiled, {
     execArgv: [],
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
