@@ -3,6 +3,8 @@ import { ModelError } from '../errors.ts'
 import type { EngineName } from './engine.ts'
 
 const SWITCH = 'ORT_DISABLE_TELEMETRY'
+// eslint-disable-next-line no-restricted-properties -- the library has no other switch
+const environment = process.env
 
 /**
  * ONNX Runtime's native library, since 1.29 and but on Windows, tells its maker over the network of the process, its models and
@@ -10,16 +12,16 @@ const SWITCH = 'ORT_DISABLE_TELEMETRY'
  * it makes its first session. Only the main thread can put it there: it calls this before it starts a thread that computes.
  */
 export function forbidTelemetry(): void {
-  process.env[SWITCH] = '1'
+  environment[SWITCH] = '1'
 }
 
 /** @throws ModelError `ENGINE_UNAVAILABLE` in a thread that was started before anyone forbade it */
 export function requireNoTelemetry(engine: EngineName): void {
   if (isMainThread) forbidTelemetry()
-  else if (process.env[SWITCH] !== '1')
+  else if (environment[SWITCH] !== '1')
     throw new ModelError({
       code: 'ENGINE_UNAVAILABLE',
       engine,
-      reason: `it would report to its maker: call forbidTelemetry() in the main thread before this one is started`,
+      reason: 'it would report to its maker: call forbidTelemetry() in the main thread before this one is started',
     })
 }
