@@ -22,6 +22,7 @@ export function requireNoTelemetry(engine: EngineName): void {
     throw new ModelError({
       code: 'ENGINE_UNAVAILABLE',
       engine,
-      reason: 'it would report to its maker: call forbidTelemetry() in the main thread before this one is started',
+      reason:
+        'it would report to its maker: call forbidTelemetry() in the main thread before this one is started',
     })
 }
