@@ -7,6 +7,11 @@ import { BASE_DTYPES, baseLayout, createTrainer, placeBase, selectEngine, stream
 
 const gpt2 = { architecture: 'gpt2', epsilon: 1e-5 }
 const llama = { architecture: 'llama', epsilon: 1e-5, rope: { theta: 10_000 }, tied: false }
+const tinyLlama = {
+  ...llama,
+  ...{ vocabSize: 32000, positions: 2048, width: 2048, layers: 22 },
+  ...{ heads: 32, kvHeads: 4, headWidth: 64, hidden: 5632 },
+}
 const SHAPES = {
   demo: {
     model: { ...gpt2, vocabSize: 4096, positions: 256, width: 256, layers: 4, heads: 4, hidden: 1024 },
@@ -16,15 +21,10 @@ const SHAPES = {
     model: { ...gpt2, vocabSize: 50257, positions: 1024, width: 768, layers: 12, heads: 12, hidden: 3072 },
     batch: 8,
   },
-  // TinyLlama's: 1,100 million parameters.
-  '1b': {
-    model: {
-      ...llama,
-      ...{ vocabSize: 32000, positions: 2048, width: 2048, layers: 22 },
-      ...{ heads: 32, kvHeads: 4, headWidth: 64, hidden: 5632 },
-    },
-    batch: 1,
-  },
+  // 1,100 million parameters.
+  tinyllama: { model: tinyLlama, batch: 1 },
+  // 1,012 million.
+  '1b': { model: { ...tinyLlama, layers: 20 }, batch: 1 },
 }
 const CONTEXT = 128
 const MB = 1 << 20

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import pc from 'picocolors'
-import { type DoctorConfig, examine, type Finding } from '../doctor.ts'
+import type { DoctorConfig, Finding } from '../doctor.ts'
 import { EXIT } from '../errors.ts'
 import { createProgress, hanging, outputWidth, print, printJson, showDownload } from './output.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
@@ -75,6 +75,7 @@ export function addDoctorCommand(program: Command): void {
       const progress = createProgress(flags.json !== true)
       const checking = { doing: 'checking', what: 'what a peer needs' }
       progress.show(checking)
+      const { examine } = await import('../doctor.ts')
       for await (const finding of examine(config, showDownload(progress))) {
         progress.clear()
         if (exitCode === EXIT.ok) exitCode = finding.exitCode ?? EXIT.ok

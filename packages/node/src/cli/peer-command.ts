@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { resolveBase } from '../base-folder.ts'
-import { type PeerConfig, runPeer } from '../peer.ts'
+import type { PeerConfig } from '../peer.ts'
 import { addTextSources, dataSource, type TextSources } from './data-options.ts'
 import { withShortHelp } from './help.ts'
 import { createLog, createProgress, printEvent, printNote, showDownload } from './output.ts'
@@ -136,6 +136,7 @@ Examples:
         data: dataSource(flags),
         base: await resolveBase(flags.base, showDownload(progress)),
       }
+      const { runPeer } = await import('../peer.ts')
       const show = printEvent({
         json: flags.json === true,
         quiet: flags.quiet,

@@ -3,10 +3,7 @@ import type { Command } from 'commander'
 import { once } from 'node:events'
 import { resolveBase } from '../base-folder.ts'
 import type { PeerStatus } from '../events.ts'
-import { startHttp } from '../http/server.ts'
-import { countTexts, createMetrics } from '../metrics.ts'
 import { loadPersonalModel } from '../text/personal-model.ts'
-import { createTextService } from '../text/text-service.ts'
 import { type Training, withTrainingWorker } from '../training/training-worker.ts'
 import { VERSION } from '../version.ts'
 import { type HttpFlags, httpOptions, shared } from './options.ts'
@@ -47,6 +44,9 @@ export function addServeCommand(program: Command): void {
 }
 
 export async function serve(flags: Flags, training: Training, stop: AbortSignal): Promise<void> {
+  const { startHttp } = await import('../http/server.ts')
+  const { countTexts, createMetrics } = await import('../metrics.ts')
+  const { createTextService } = await import('../text/text-service.ts')
   const stopped = once(stop, 'abort').then(() => undefined)
   // Loading heeds no signal, and nothing is lost with it.
   const model = await Promise.race([loadPersonalModel(training, flags), stopped])

@@ -7,7 +7,7 @@ import type { PeerEvent, RoundEvent } from '../events.ts'
 import { resolveBase } from '../base-folder.ts'
 import { forRounds } from '../new-manifest.ts'
 import { readDataSet } from '../swarm/data-set.ts'
-import { type PeerResult, runSwarm, type SwarmConfig, type SwarmResult } from '../swarm/swarm.ts'
+import type { PeerResult, SwarmConfig, SwarmResult } from '../swarm/swarm.ts'
 import { withShortHelp } from './help.ts'
 import {
   bytes,
@@ -132,6 +132,7 @@ export function addSwarmCommand(program: Command): void {
           momentum: flags.momentum,
         },
       }
+      const { runSwarm } = await import('../swarm/swarm.ts')
       const show = flags.json === true ? jsonView() : process.stdout.isTTY ? liveView(config) : lineView()
       const stopped = createStopNote()
       const signal = stopSignal(() => show.onStop?.())

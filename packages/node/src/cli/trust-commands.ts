@@ -1,7 +1,4 @@
-import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import type { Command } from 'commander'
-import { makeKey } from '../host/admission.ts'
-import { openStateDirectory } from '../state/state-directory.ts'
 import { print } from './output.ts'
 import { shared } from './options.ts'
 
@@ -15,7 +12,8 @@ export function addTrustCommands(program: Command): void {
       'after',
       '\nExample:\n  (umask 077; npx comigs-peer psk > swarm.key)\n  npx comigs-peer --psk swarm.key --data <your text>',
     )
-    .action(() => {
+    .action(async () => {
+      const { makeKey } = await import('../host/admission.ts')
       process.stdout.write(makeKey())
     })
   program
@@ -25,6 +23,8 @@ export function addTrustCommands(program: Command): void {
     .addOption(shared.state())
     .addHelpText('after', '\nExample:\n  npx comigs-peer id --state .comigs')
     .action(async ({ state: folder }: { readonly state: string }) => {
+      const { peerIdFromPrivateKey } = await import('@libp2p/peer-id')
+      const { openStateDirectory } = await import('../state/state-directory.ts')
       const state = await openStateDirectory(folder)
       try {
         print(peerIdFromPrivateKey(await state.key()).toString())
