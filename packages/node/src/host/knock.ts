@@ -26,10 +26,7 @@ const TIMEOUT_MS = 10_000
 const IDENTIFY_MS = 1000
 
 /** How being off the other's list looks from here: it says nothing, and the connection is gone. */
-const HUNG_UP = {
-  stage: 'handshake',
-  reason: 'it hung up as soon as it knew who we are; perhaps its --allow list lacks us',
-} as const
+const HUNG_UP = 'it hung up as soon as it knew who we are; perhaps its --allow list lacks us'
 
 /** How a private federation's key looks from here to who has another, or none: as noise, or as nothing at all. */
 const KEY_ERRORS = ['EncryptionFailedError', 'UnexpectedEOFError', 'TimeoutError']
@@ -62,12 +59,17 @@ export const fetchManifest = async (address: string, knocker: Knocker): Promise<
 export async function knock(address: string, { key, admission }: Knocker): Promise<Visit> {
   const target = parseAddress(address)
   const { psk, admits } = admission
+  // Somebody listens there: whatever goes wrong from here on, even a wait in vain, is no failure to dial.
+  const line = { isOpen: false }
+  const open = () => {
+    line.isOpen = true
+  }
   const host = await createLibp2p({
     privateKey: key,
     addresses: { listen: [] },
     transports: [tcp(), webSockets(), circuitRelayTransport()],
     connectionGater: createGater(admits),
-    ...(psk === undefined ? {} : { connectionProtector: preSharedKey({ psk }) }),
+    ...(psk === undefined ? {} : { connectionProtector: protector(psk, open) }),
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     services: { identify: identify() },
@@ -78,7 +80,12 @@ export async function knock(address: string, { key, admission }: Knocker): Promi
   })
   let isConnected = false
   try {
-    const connection = await host.dial(target, { signal: AbortSignal.timeout(TIMEOUT_MS) })
+    const connection = await host.dial(target, {
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      onProgress({ type }) {
+        if (type === 'upgrader:encrypt-outbound-connection') open()
+      },
+    })
     isConnected = true
     const exchange = createExchange({
       wire: createLibp2pWire(host),
@@ -101,7 +108,8 @@ export async function knock(address: string, { key, admission }: Knocker): Promi
     if (isProtocolError(error) && error.detail.code !== 'PEER_UNREACHABLE') throw error
     const { detail } = unreachable(address, error)
     if (detail.code !== 'PEER_UNREACHABLE') throw error
-    const { stage, reason } = isConnected && detail.stage === 'dial' ? HUNG_UP : detail
+    const stage = line.isOpen && detail.stage === 'dial' ? 'handshake' : detail.stage
+    const reason = isConnected && detail.stage === 'dial' ? HUNG_UP : detail.reason
     const isOfKey = !isConnected && error instanceof Error && KEY_ERRORS.includes(error.name)
     const hint =
       psk === undefined ? 'perhaps a private federation: --psk' : 'perhaps it has another --psk, or none'
@@ -111,5 +119,18 @@ export async function knock(address: string, { key, admission }: Knocker): Promi
     )
   } finally {
     await host.stop()
+  }
+}
+
+/** What exchanges the halves of a key as soon as there is a connection, and says that there is one. */
+function protector(psk: Uint8Array, onOpen: () => void): ReturnType<typeof preSharedKey> {
+  return (components) => {
+    const keyed = preSharedKey({ psk })(components)
+    return {
+      protect(...connection) {
+        onOpen()
+        return keyed.protect(...connection)
+      },
+    }
   }
 }
