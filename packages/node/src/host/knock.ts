@@ -59,10 +59,12 @@ export const fetchManifest = async (address: string, knocker: Knocker): Promise<
 export async function knock(address: string, { key, admission }: Knocker): Promise<Visit> {
   const target = parseAddress(address)
   const { psk, admits } = admission
-  // Somebody listens there: whatever goes wrong from here on, even a wait in vain, is no failure to dial.
+  // Somebody listens there: whatever goes wrong from here on, even a wait in vain, is no failure to dial. The first
+  // connection of an address that leads through a relay is the relay's.
   const line = { isOpen: false }
+  const isRelayed = target.getComponents().some(({ name }) => name === 'p2p-circuit')
   const open = () => {
-    line.isOpen = true
+    line.isOpen = !isRelayed
   }
   const host = await createLibp2p({
     privateKey: key,
