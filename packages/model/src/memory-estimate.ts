@@ -1,6 +1,6 @@
 import type { BaseModel } from './base.ts'
 import type { MixtureConfig } from './config.ts'
-import { type InputSpec, sizeOf } from './engine/graph.ts'
+import { type Graph, type InputSpec, sizeOf } from './engine/graph.ts'
 import { isLargeStep } from './engine/onnx-engine.ts'
 import { simplify } from './engine/passes.ts'
 import { peakBytes } from './engine/peak.ts'
@@ -63,15 +63,22 @@ export function estimateMemory(base: Pick<BaseModel, 'config' | 'bits'>, plan: M
   const parts = {
     base: baseInputs.reduce((sum, [, spec]) => sum + storedBytes(spec), 0),
     trained: 4 * TRAINED_COPIES * (layout.experts.size + layout.router.size),
-    step: ALLOCATOR_FACTOR * peakBytes(graph) + castBytes(baseInputs),
+    step: ALLOCATOR_FACTOR * peakBytes(graph) + castBytes(graph),
     process: RUNTIME_BYTES + PEER_BYTES,
   }
   return { ...parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes) }
 }
 
-/** A matrix that is kept in few bytes is made float32 to be multiplied with, one at a time. */
-const castBytes = (inputs: readonly (readonly [string, InputSpec])[]): number =>
-  Math.max(0, ...inputs.map(([, { shape, storage }]) => (storage === undefined ? 0 : 4 * sizeOf(shape))))
+/** A matrix that is kept in few bytes is made float32 to be multiplied with, one at a time. An embedding is not: rows of it are. */
+function castBytes({ nodes }: Graph): number {
+  const multiplied = nodes
+    .filter(({ kernel }) => kernel !== 'comigs.Embedding')
+    .flatMap(({ inputs }) => Object.values(inputs))
+  return Math.max(
+    0,
+    ...multiplied.map(({ storage, shape }) => (storage === undefined ? 0 : 4 * sizeOf(shape))),
+  )
+}
 
 const BYTES: Readonly<Record<Storage['type'], number>> = { float16: 2, int8: 1 }
 

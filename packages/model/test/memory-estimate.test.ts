@@ -120,7 +120,15 @@ describe('an estimate of memory', () => {
   })
 })
 
-const SHAPES = { demo: DEMO, gpt2: GPT2_SMALL }
+/** 1,012 million parameters. */
+const BILLION: ModelConfig = {
+  architecture: 'llama',
+  ...{ vocabSize: 32000, positions: 2048, width: 2048, layers: 20, hidden: 5632 },
+  ...{ heads: 32, kvHeads: 4, headWidth: 64 },
+  ...{ epsilon: 1e-5, rope: { theta: 10_000, scaling: undefined }, tied: false },
+}
+
+const SHAPES = { demo: DEMO, gpt2: GPT2_SMALL, '1b': BILLION }
 
 describe('an estimate', () => {
   // Peak resident memory in MiB: npm run bench:memory -- --json --shape gpt2 --base-dtype int8 --experts 8 --batch 8
@@ -136,6 +144,7 @@ describe('an estimate', () => {
     ['gpt2', 'int8', 2, 4, 845],
     ['gpt2', 'int8', 2, 8, 1210],
     ['gpt2', 'int8', 8, 8, 1563],
+    ['1b', 'int8', 2, 1, 2239],
   ] as const)(
     'of %s in %s, %i experts, batch %i, is near the measured %i MiB',
     (shape, baseDtype, experts, batch, peak) => {
