@@ -63,7 +63,7 @@ const PLACEHOLDER = /[<[…]|\.\.\./
 const LACKING = 77
 /** What a block may need, and whether this machine has it. */
 const NEEDS = [
-  [/^docker$/, () => works('docker', 'info') && works('docker', 'compose', 'version')],
+  [/^docker(?: with prometheus)?$/, () => works('docker', 'info') && works('docker', 'compose', 'version')],
   [/^a Kubernetes cluster$/, () => works('kubectl', 'cluster-info', '--request-timeout=10s')],
   [/^python with ([\w, ]+)$/, (modules) => works(python, '-c', `import ${modules}`)],
   [/^([A-Z_]+)$/, (variable) => process.env[variable] !== undefined],
@@ -306,7 +306,11 @@ async function runDocument(path, runnable) {
         notRun.push(...steps.map((step) => `${where}: ${step.name ?? step} (${hindrance})`))
         continue
       }
-      if (block.needs === 'docker') session.bringWatchers()
+      const watchers = block.needs?.startsWith('docker') ? session.bringWatchers() : []
+      if (block.needs?.endsWith('prometheus') && !watchers.includes('prometheus')) {
+        notRun.push(...steps.map((step) => `${where}: ${step.name ?? step} (Prometheus is not here)`))
+        continue
+      }
       if (block.first !== undefined) await session.run({ command: block.first, expected: [] })
       for (const step of steps) {
         if (!COMPARED.includes(block.lang)) {
@@ -530,16 +534,17 @@ function openSession() {
       return { code, lines }
     },
 
-    /** Whose images cannot be had is replaced, or does not come up. */
+    /** What watches the swarm. Whose images cannot be had is replaced, or does not come up. */
     bringWatchers() {
-      if (watchers !== undefined) return
+      if (watchers !== undefined) return watchers.found
       execFileSync('docker', ['compose', 'build', 'seed'], { cwd: clone, env, stdio: ['ignore', 2, 2] })
       watchers = watchersOf(clone, env.COMPOSE_PROJECT_NAME)
-      if (watchers.override === undefined) return
+      if (watchers.override === undefined) return watchers.found
       // Not in the clone, whose own tests may run.
       const file = join(folder, 'override.yml')
       writeFileSync(file, watchers.override)
       for (const each of [env, briskly]) each.COMPOSE_FILE = `docker-compose.yml:${file}`
+      return watchers.found
     },
 
     /** Peers that still run have to end in an orderly way. */

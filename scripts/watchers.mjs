@@ -17,28 +17,32 @@ const ABSENT = { profiles: ['absent'] }
  */
 export function watchersOf(clone, name) {
   const compose = readFileSync(join(clone, 'docker-compose.yml'), 'utf8')
-  const imageOf = (prefix) => new RegExp(`image: (${prefix}/\\S+)`).exec(compose)[1]
+  const [prometheus, grafana] = ['prom', 'grafana'].map(
+    (prefix) => new RegExp(`image: (${prefix}/\\S+)`).exec(compose)[1],
+  )
   const has = (image) =>
     spawnSync('docker', ['image', 'inspect', image], { stdio: 'ignore' }).status === 0 ||
     spawnSync('docker', ['pull', '-q', image], { stdio: 'ignore', timeout: PULL_MS }).status === 0
   const found = []
   const replaced = {}
   let image
-  if (has(imageOf('prom'))) found.push('prometheus')
+  if (has(prometheus)) found.push('prometheus')
   else if (PROGRAMS.every((program) => existsSync(`/usr/bin/${program}`))) {
-    console.error(`${imageOf('prom')} cannot be pulled: Debian's prometheus runs in its place`)
+    console.error(`${prometheus} cannot be pulled: Debian's prometheus runs in its place`)
     image = buildPrometheus(name)
     replaced.prometheus = { image }
     found.push('prometheus')
   } else {
     console.error(
-      `SKIPPED: Prometheus and the dashboards' queries: ${imageOf('prom')} cannot be pulled and Debian's prometheus is not installed`,
+      `SKIPPED: Prometheus and the dashboards' queries: ${prometheus} cannot be pulled and Debian's prometheus is not installed`,
     )
     replaced.prometheus = ABSENT
   }
-  if (has(imageOf('grafana'))) found.push('grafana')
+  // It asks Prometheus, and does not come up without.
+  if (found.length > 0 && has(grafana)) found.push('grafana')
   else {
-    console.error(`SKIPPED: Grafana's own process: ${imageOf('grafana')} cannot be pulled`)
+    const why = found.length > 0 ? `${grafana} cannot be pulled` : 'it would have nothing to show'
+    console.error(`SKIPPED: Grafana's own process: ${why}`)
     replaced.grafana = ABSENT
   }
   // JSON is YAML.

@@ -21,6 +21,7 @@ export {
   type Program,
   type Step,
 } from './engine/engine.ts'
+export { forbidTelemetry } from './engine/no-telemetry.ts'
 export { type EngineOptions, selectEngine, type SelectedEngine } from './engine/select.ts'
 export { ModelError, type ModelErrorDetail } from './errors.ts'
 export { estimateMemory, fittingPlan, type MemoryEstimate, type MemoryPlan } from './memory-estimate.ts'

@@ -77,7 +77,7 @@ const ADVICE: Readonly<Record<string, string>> = {
 }
 
 const STAGE_ADVICE = {
-  dial: 'is the other peer running, the port right, and open in its firewall? A private federation answers nobody without its --psk',
+  dial: 'is the other peer running, the port right, and open in its firewall?',
   handshake:
     'take the id after /p2p/ from the running peer; for a private federation give its --psk, and ask to be put on --allow',
   protocol: 'there is no comigs peer at that address, or one of another version',

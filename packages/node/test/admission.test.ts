@@ -92,15 +92,21 @@ describe('over TCP', () => {
 
   async function start(
     admission: Admission,
-    options: { key?: PrivateKey; isCutOff?: (peer: string) => boolean } = {},
+    options: {
+      key?: PrivateKey
+      isCutOff?: (peer: string) => boolean
+      relay?: boolean
+      listen?: readonly string[]
+    } = {},
   ) {
     const host = await createHost({
       key: options.key ?? (await newKey()),
-      listen: ['/ip4/127.0.0.1/tcp/0'],
+      listen: options.listen ?? ['/ip4/127.0.0.1/tcp/0'],
       announce: [],
       federation: 'f'.repeat(64),
       crowded: true,
       admission,
+      relay: options.relay === true,
       ...(options.isCutOff === undefined ? {} : { isCutOff: options.isCutOff }),
     })
     hosts.push(host)
@@ -223,5 +229,25 @@ describe('over TCP', () => {
       reason: expect.stringContaining(hint),
     })
     expect(a.getPeers()).toEqual([])
+  })
+
+  it('a joiner off the list is told so through a relay, too; and that nobody is there, where nobody is', async () => {
+    const relay = await start(EVERYONE, { relay: true })
+    const relayId = relay.peerId.toString()
+    const admission = { psk: undefined, admits: (peer: string) => peer === relayId }
+    const target = await start(admission, { listen: [`${address(relay).toString()}/p2p-circuit`] })
+    await expect.poll(() => target.getMultiaddrs().length, { timeout: 10_000 }).toBeGreaterThan(0)
+    const key = await newKey()
+    expect(
+      await refusal(fetchManifest(address(target).toString(), { key, admission: EVERYONE })),
+    ).toMatchObject({
+      stage: 'handshake',
+      reason: expect.stringContaining('perhaps its --allow list lacks us'),
+    })
+    const nobody = `${address(relay).toString()}/p2p-circuit/p2p/${idOf(await newKey())}`
+    expect(await refusal(fetchManifest(nobody, { key, admission: EVERYONE }))).toMatchObject({
+      stage: 'dial',
+      reason: expect.not.stringContaining('private federation'),
+    })
   })
 })

@@ -1,4 +1,4 @@
-import { isMainThread } from 'node:worker_threads'
+import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads'
 import { ModelError } from '../errors.ts'
 import type { EngineName } from './engine.ts'
 
@@ -8,21 +8,18 @@ const environment = process.env
 
 /**
  * ONNX Runtime's native library, since 1.29 and but on Windows, tells its maker over the network of the process, its models and
- * what it ran on, under an id that it keeps in the user's home. It does not if this variable is in the environment of the process before
- * it makes its first session. Only the main thread can put it there: it calls this before it starts a thread that computes.
+ * what it ran on, under an id that it keeps in the user's home. It does not if this variable is in the environment of the process
+ * before it makes its first session. A thread has only a copy of the environment: the main thread calls this before it starts one
+ * that computes.
+ * @throws ModelError `ENGINE_UNAVAILABLE` in a thread that was started before the main thread called it
  */
-export function forbidTelemetry(): void {
-  environment[SWITCH] = '1'
-}
-
-/** @throws ModelError `ENGINE_UNAVAILABLE` in a thread that was started before anyone forbade it */
-export function requireNoTelemetry(engine: EngineName): void {
-  if (isMainThread) forbidTelemetry()
-  else if (environment[SWITCH] !== '1')
-    throw new ModelError({
-      code: 'ENGINE_UNAVAILABLE',
-      engine,
-      reason:
-        'it would report to its maker: call forbidTelemetry() in the main thread before this one is started',
-    })
+export function forbidTelemetry(engine: EngineName = 'onnx'): void {
+  if (isMainThread) {
+    environment[SWITCH] = '1'
+    setEnvironmentData(SWITCH, true)
+  } else if (getEnvironmentData(SWITCH) !== true) {
+    const reason =
+      'it would report to its maker: the main thread has to call forbidTelemetry() before it starts this one'
+    throw new ModelError({ code: 'ENGINE_UNAVAILABLE', engine, reason })
+  }
 }

@@ -44,10 +44,10 @@ export function addServeCommand(program: Command): void {
 }
 
 export async function serve(flags: Flags, training: Training, stop: AbortSignal): Promise<void> {
+  const stopped = once(stop, 'abort').then(() => undefined)
   const { startHttp } = await import('../http/server.ts')
   const { countTexts, createMetrics } = await import('../metrics.ts')
   const { createTextService } = await import('../text/text-service.ts')
-  const stopped = once(stop, 'abort').then(() => undefined)
   // Loading heeds no signal, and nothing is lost with it.
   const model = await Promise.race([loadPersonalModel(training, flags), stopped])
   if (model === undefined) return

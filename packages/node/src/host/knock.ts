@@ -59,19 +59,16 @@ export const fetchManifest = async (address: string, knocker: Knocker): Promise<
 export async function knock(address: string, { key, admission }: Knocker): Promise<Visit> {
   const target = parseAddress(address)
   const { psk, admits } = admission
-  // Somebody listens there: whatever goes wrong from here on, even a wait in vain, is no failure to dial. The first
-  // connection of an address that leads through a relay is the relay's.
-  const line = { isOpen: false }
-  const isRelayed = target.getComponents().some(({ name }) => name === 'p2p-circuit')
-  const open = () => {
-    line.isOpen = !isRelayed
-  }
+  // When all lines are open somebody listens there: whatever goes wrong from then on, even a wait in vain, is no failure to
+  // dial. Through a relay there are two, of which the relay's is the first.
+  const lines = target.getComponents().some(({ name }) => name === 'p2p-circuit') ? 2 : 1
+  let opened = 0
   const host = await createLibp2p({
     privateKey: key,
     addresses: { listen: [] },
     transports: [tcp(), webSockets(), circuitRelayTransport()],
     connectionGater: createGater(admits),
-    ...(psk === undefined ? {} : { connectionProtector: protector(psk, open) }),
+    ...(psk === undefined ? {} : { connectionProtector: protector(psk, () => opened++) }),
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     services: { identify: identify() },
@@ -85,7 +82,7 @@ export async function knock(address: string, { key, admission }: Knocker): Promi
     const connection = await host.dial(target, {
       signal: AbortSignal.timeout(TIMEOUT_MS),
       onProgress({ type }) {
-        if (type === 'upgrader:encrypt-outbound-connection') open()
+        if (psk === undefined && type === 'upgrader:encrypt-outbound-connection') opened++
       },
     })
     isConnected = true
@@ -110,9 +107,10 @@ export async function knock(address: string, { key, admission }: Knocker): Promi
     if (isProtocolError(error) && error.detail.code !== 'PEER_UNREACHABLE') throw error
     const { detail } = unreachable(address, error)
     if (detail.code !== 'PEER_UNREACHABLE') throw error
-    const stage = line.isOpen && detail.stage === 'dial' ? 'handshake' : detail.stage
+    const isOpen = isConnected || opened >= lines
+    const stage = isOpen && detail.stage === 'dial' ? 'handshake' : detail.stage
     const reason = isConnected && detail.stage === 'dial' ? HUNG_UP : detail.reason
-    const isOfKey = !isConnected && error instanceof Error && KEY_ERRORS.includes(error.name)
+    const isOfKey = isOpen && !isConnected && error instanceof Error && KEY_ERRORS.includes(error.name)
     const hint =
       psk === undefined ? 'perhaps a private federation: --psk' : 'perhaps it has another --psk, or none'
     throw new NodeError(
@@ -129,9 +127,9 @@ function protector(psk: Uint8Array, onOpen: () => void): ReturnType<typeof preSh
   return (components) => {
     const keyed = preSharedKey({ psk })(components)
     return {
-      protect(...connection) {
+      protect(...args) {
         onOpen()
-        return keyed.protect(...connection)
+        return keyed.protect(...args)
       },
     }
   }

@@ -1,5 +1,5 @@
 import type { OnnxRuntime, OrtLibrary } from '../onnx-engine.ts'
-import { requireNoTelemetry } from '../no-telemetry.ts'
+import { forbidTelemetry } from '../no-telemetry.ts'
 import { optionalImport } from '../optional-import.ts'
 import { CPU_DIALECT, type Dialect } from './builder.ts'
 
@@ -79,7 +79,7 @@ interface WebLibrary extends OrtLibrary {
 }
 
 async function native(engine: 'onnx' | 'onnx-webgpu'): Promise<OrtLibrary> {
-  requireNoTelemetry(engine)
+  forbidTelemetry(engine)
   return (await optionalImport(engine, 'onnxruntime-node')) as unknown as OrtLibrary
 }
 
