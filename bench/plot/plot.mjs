@@ -2,6 +2,8 @@
 import * as Plot from '@observablehq/plot'
 import { parseHTML } from 'linkedom'
 
+const HEADING = { frameAnchor: 'top-left', dx: -57 }
+
 /**
  * @param title - above the plot
  * @param x - label of the axis
@@ -22,7 +24,7 @@ export function linePlot({ title, x, y, points }) {
     marginRight: names ? 110 : 30,
     style: { background: 'white' },
     x: { label: x, ticks: [...new Set(points.map((point) => point.x))], tickFormat: String },
-    y: { label: y, zero: true, grid: true, nice: true },
+    y: { label: null, zero: true, grid: true, nice: true },
     marks: [
       Plot.ruleY([0]),
       Plot.line(points, { ...line, marker: 'circle' }),
@@ -34,7 +36,9 @@ export function linePlot({ title, x, y, points }) {
             ),
           ]
         : []),
-      Plot.text([title], { frameAnchor: 'top-left', dx: -57, dy: -54, fontWeight: 'bold', fontSize: 13 }),
+      Plot.text([title], { ...HEADING, dy: -52, fontWeight: 'bold', fontSize: 13 }),
+      // Plot's own label would stand where the title does.
+      Plot.text([`↑ ${y}`], { ...HEADING, dy: -24 }),
     ],
   })
   svg.setAttribute('xmlns', 'http://www.w3.org/2000/svg')
