@@ -301,14 +301,9 @@ async function runDocument(path, runnable) {
     for (const block of runnable) {
       const where = `${path}:${block.line}`
       const steps = COMPARED.includes(block.lang) ? stepsOf(block) : shellCommandsOf(block)
-      const hindrance = hindranceOf(block)
+      const hindrance = hindranceOf(block) ?? session.hindranceOf(block)
       if (hindrance !== undefined) {
         notRun.push(...steps.map((step) => `${where}: ${step.name ?? step} (${hindrance})`))
-        continue
-      }
-      const watchers = block.needs?.startsWith('docker') ? session.bringWatchers() : []
-      if (block.needs?.endsWith('prometheus') && !watchers.includes('prometheus')) {
-        notRun.push(...steps.map((step) => `${where}: ${step.name ?? step} (Prometheus is not here)`))
         continue
       }
       if (block.first !== undefined) await session.run({ command: block.first, expected: [] })
@@ -480,6 +475,18 @@ function openSession() {
       await until(terminal, () => terminal.code !== undefined, `it does not end on ${signal}`)
   }
 
+  const bringWatchers = () => {
+    execFileSync('docker', ['compose', 'build', 'seed'], { cwd: clone, env, stdio: ['ignore', 2, 2] })
+    const brought = watchersOf(clone, env.COMPOSE_PROJECT_NAME)
+    if (brought.override !== undefined) {
+      // Not in the clone, whose own tests may run.
+      const file = join(folder, 'override.yml')
+      writeFileSync(file, brought.override)
+      for (const each of [env, briskly]) each.COMPOSE_FILE = `docker-compose.yml:${file}`
+    }
+    return brought
+  }
+
   return {
     async run({ command, expected }) {
       const terminal = start(command)
@@ -534,17 +541,12 @@ function openSession() {
       return { code, lines }
     },
 
-    /** What watches the swarm. Whose images cannot be had is replaced, or does not come up. */
-    bringWatchers() {
-      if (watchers !== undefined) return watchers.found
-      execFileSync('docker', ['compose', 'build', 'seed'], { cwd: clone, env, stdio: ['ignore', 2, 2] })
-      watchers = watchersOf(clone, env.COMPOSE_PROJECT_NAME)
-      if (watchers.override === undefined) return watchers.found
-      // Not in the clone, whose own tests may run.
-      const file = join(folder, 'override.yml')
-      writeFileSync(file, watchers.override)
-      for (const each of [env, briskly]) each.COMPOSE_FILE = `docker-compose.yml:${file}`
-      return watchers.found
+    /** Before the first block for Docker: of what watches the swarm, whose images cannot be had is replaced, or does not come up. */
+    hindranceOf({ needs }) {
+      if (!needs?.startsWith('docker')) return undefined
+      watchers ??= bringWatchers()
+      const lacks = needs.endsWith('prometheus') && !watchers.found.includes('prometheus')
+      return lacks ? 'needs Prometheus, which is not here' : undefined
     },
 
     /** Peers that still run have to end in an orderly way. */
