@@ -5,14 +5,16 @@ import { probe } from '../src/engine/probe.ts'
 import { record } from '../src/engine/recorder.ts'
 import { selectEngine } from '../src/engine/select.ts'
 import { engineContract } from './contract/engine.ts'
-import { floats } from './helpers/arrays.ts'
+import { floats, normal } from './helpers/arrays.ts'
 import { expectSame } from './helpers/compare.ts'
-import { compiled, freshEngine, pureStep, runOnce } from './helpers/engines.ts'
+import { type Build, compiled, countingSessions, freshEngine, pureStep, runOnce } from './helpers/engines.ts'
 import { DATA, mixtureOf, tinyTrainer } from './helpers/models.ts'
 import { refusal } from './helpers/refusals.ts'
 import { inputsFor, type NamedStep, placeFor, STEPS } from './helpers/steps.ts'
 
 const x = floats([3], [1, 2, 3])
+/** Something that makes a step large, and that nothing computes with. */
+const BALLAST = floats([1 << 25], new Float32Array(1 << 25))
 
 for (const name of ['onnx', 'onnx-wasm', 'cpu'] as const) engineContract(name)
 
@@ -49,12 +51,10 @@ describe('tracing', () => {
 })
 
 describe.each(['onnx', 'onnx-wasm'] as const)('a large step on %s', (name) => {
-  /** Something that makes a step large, and that nothing computes with. */
-  const ballast = floats([1 << 25], new Float32Array(1 << 25))
   const results = async (one: NamedStep) => {
     const engine = await freshEngine(name)
     placeFor(engine, one)
-    engine.place('ballast', ballast)
+    engine.place('ballast', BALLAST)
     const returned = await (await compiled(engine, one.step)).run(inputsFor(one))
     for (const array of one.step.writes) returned[array] = await engine.read(array)
     return returned
@@ -69,6 +69,39 @@ describe.each(['onnx', 'onnx-wasm'] as const)('a large step on %s', (name) => {
       for (const [array, values] of Object.entries(expected)) expectSame(actual[array]!, values, array)
     },
   )
+})
+
+describe('sessions of large steps', () => {
+  const square: Build = (t) => {
+    const all = tf.mul(tf.reshape(t['x']!, [2048, 1]), tf.reshape(t['x']!, [1, 2048])) // 16 MiB
+    return { y: tf.sum(tf.add(tf.exp(all), tf.add(all, 1))) }
+  }
+  const x = normal('x', [2048])
+
+  it('take turns in memory; one that decodes tokens stays', async () => {
+    const { engine, sessions } = await countingSessions()
+    engine.place('ballast', BALLAST)
+    const program = async (build: Build, name: string) =>
+      compiled(engine, { ...pureStep({ x }, build), name, reads: ['ballast'] })
+    const alive = () => sessions.filter(({ isReleased }) => !isReleased).length
+    const one = await program(square, 'one')
+    const first = await one.run({ x: x.values })
+    const before = alive()
+
+    const small = await program((t) => ({ y: tf.sum(t['x']!) }), 'small')
+    expect(alive()).toBe(before + 1)
+    const other = await program(square, 'other')
+    expect(await other.run({ x: x.values })).toEqual(first)
+    await small.run({ x: x.values })
+    expect(alive()).toBe(before + 1)
+
+    const made = sessions.length
+    expect(await one.run({ x: x.values })).toEqual(first)
+    expect(await one.run({ x: x.values })).toEqual(first)
+    await small.run({ x: x.values })
+    expect(sessions.length).toBe(made + 1)
+    expect(alive()).toBe(before + 1)
+  })
 })
 
 describe('selectEngine', () => {

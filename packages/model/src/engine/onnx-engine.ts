@@ -130,8 +130,8 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
           ...(onDevice.length > 0 && { preferredOutputLocation: locations(model.outputs, onDevice) }),
         })
       // On a device the session holds none of that memory, and what it wrote must not outlive it.
-      const takeTurns = isLarge && step.writes.length > 0 && runtime.writes !== 'device'
-      const session = await inTurn(() => (takeTurns ? shared : turns())(create))
+      const takesTurns = isLarge && peakBytes(graph) >= TURNS_PEAK_BYTES && runtime.writes !== 'device'
+      const session = await inTurn(() => (takesTurns ? shared : turns())(create))
       const program = replay({ runtime, session, model, step, slot, carrier, programs, inTurn })
       programs.add(program)
       return program
@@ -159,6 +159,8 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
 const LARGE_INPUTS = 32 << 20
 /** A little more than the demo's shape keeps: beyond it malloc takes three times what is alive, and a third of the time. */
 const LARGE_PEAK_BYTES = 144 << 20
+/** Steps on batches keep more, decoding tokens does not, and who asks for text must not wait for a session to be made. */
+const TURNS_PEAK_BYTES = 32 << 20
 
 /** Whether a step has an arena, and its nodes run in their order (docs/decisions/007). */
 export const isLargeStep = (graph: Graph): boolean =>
@@ -174,8 +176,8 @@ interface HeldSession {
 }
 
 /**
- * Sessions of which only the last one used is in memory. The arena of a large training step holds most of a gigabyte; a
- * peer takes tens of such steps of one kind before it takes one of the other, and a session is made in half a second.
+ * Sessions of which only the last one used is in memory. The arena of a large training step holds most of a gigabyte, that of
+ * evaluation a sixth of it; a peer runs many batches of one kind before one of another, and a session is made in half a second.
  */
 function turns(): (create: () => Promise<InferenceSession>) => Promise<HeldSession> {
   let present: HeldSession | undefined

@@ -2,6 +2,8 @@ import type * as tf from '@tensorflow/tfjs-core'
 import { afterAll, onTestFinished } from 'vitest'
 import type { Engine, EngineName, HostTensor, Program, Step } from '../../src/engine/engine.ts'
 import type { HostArray } from '../../src/engine/graph.ts'
+import { onnxCpu } from '../../src/engine/onnx/runtimes.ts'
+import { createOnnxEngine } from '../../src/engine/onnx-engine.ts'
 import { selectEngine } from '../../src/engine/select.ts'
 
 /** An engine for all tests of a file (call it outside of them). */
@@ -20,6 +22,32 @@ export async function freshEngine(name: EngineName): Promise<Engine> {
     engine.dispose()
   })
   return engine
+}
+
+/** ONNX Runtime with one thread, and every session that it was asked for. */
+export async function countingSessions(): Promise<{
+  engine: Engine
+  sessions: readonly { readonly isReleased: boolean }[]
+}> {
+  const runtime = await onnxCpu(1)
+  const { InferenceSession, Tensor } = runtime.ort
+  const sessions: { isReleased: boolean }[] = []
+  const create = async (...args: Parameters<typeof InferenceSession.create>) => {
+    const session = await InferenceSession.create(...args)
+    const seen = { isReleased: false }
+    sessions.push(seen)
+    const release = session.release.bind(session)
+    session.release = () => {
+      seen.isReleased = true
+      return release()
+    }
+    return session
+  }
+  const engine = createOnnxEngine({ ...runtime, ort: { InferenceSession: { create } as never, Tensor } })
+  onTestFinished(() => {
+    engine.dispose()
+  })
+  return { engine, sessions }
 }
 
 export type Tensors = Readonly<Record<string, tf.Tensor>>
