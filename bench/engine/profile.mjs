@@ -36,16 +36,24 @@ export async function profile({ shape, work, threads, json }) {
 /** Phase after phase, as in a peer: what malloc keeps of one step the other finds, and only one has threads that look for work. */
 async function profileSteps(work, threads) {
   const folder = mkdtempSync(join(tmpdir(), 'comigs-profile-'))
-  const sessions = []
+  const sessions = new Set()
+  let made = 0
   const { create } = ort.InferenceSession
   // The engine loads the same module: its sessions now keep a profile.
   ort.InferenceSession.create = async (bytes, options) => {
     const session = await create.call(ort.InferenceSession, bytes, {
       ...options,
       enableProfiling: true,
-      profileFilePrefix: join(folder, String(sessions.length)),
+      profileFilePrefix: join(folder, String(made)),
     })
-    sessions.push(session)
+    const release = session.release.bind(session)
+    session.release = () => {
+      sessions.delete(session)
+      session.endProfiling()
+      return release()
+    }
+    made += 1
+    sessions.add(session)
     return session
   }
   const { engine } = await selectEngine({ engine: 'onnx', threads })
@@ -60,7 +68,9 @@ async function profileSteps(work, threads) {
     const files = readdirSync(folder)
       .sort()
       .map((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')))
-    return Object.fromEntries(KINDS.map((kind, i) => [kind, summary(files[i])]))
+    // Sessions of large steps take turns in memory, and are made again: of each kind the last one counts.
+    const lastOf = (i) => files.filter((_, j) => j % KINDS.length === i).at(-1)
+    return Object.fromEntries(KINDS.map((kind, i) => [kind, summary(lastOf(i))]))
   } finally {
     ort.InferenceSession.create = create
     engine.dispose()

@@ -35,9 +35,9 @@ function owner(value: Value): Value {
 const bytesOf = ({ origin, shape }: Value): number =>
   origin.kind === 'node' ? ELEMENT_BYTES * sizeOf(shape) : 0
 
-/** What a node needs besides: the head has a chunk of logits and one of their gradients. */
+/** What a node needs besides: the head has a chunk of logits, which then become probabilities. */
 function scratch({ kernel, inputs }: Node): number {
   if (kernel !== 'comigs.HeadCrossEntropy') return 0
   const [N, V] = [inputs['x']!.shape[0]!, inputs['w']!.shape[0]!]
-  return 2 * ELEMENT_BYTES * headChunk(N, V) * V
+  return ELEMENT_BYTES * headChunk(N, V) * V
 }

@@ -252,8 +252,8 @@ function narrowProduct(
  * The head is worked on in chunks of rows, so that logits never exist whole: as many as stay in the cache, but not so few
  * that the product slows down. Chosen by measurement (bench/engine).
  */
-const HEAD_CHUNK_ELEMENTS = 1 << 21
-const HEAD_CHUNK_ROWS = 128
+const HEAD_CHUNK_ELEMENTS = 1 << 20
+const HEAD_CHUNK_ROWS = 256
 
 /** Rows of a chunk, of N by a vocabulary of V. */
 export const headChunk = (N: number, V: number): number =>
@@ -280,13 +280,14 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
     return (name: string) => onnx.op('Slice', [name, start, onnx.ints([to]), onnx.ints([0])])
   }
   for (let from = 0; from < N; from += rows) {
-    const cut = chunks === 1 ? (name: string) => name : rowsOf(from, Math.min(N, from + rows))
+    const end = Math.min(N, from + rows)
+    const cut = chunks === 1 ? (name: string) => name : rowsOf(from, end)
     const targets = cut(c.name('targets'))
     const weight = cut(weights) // [R, 1]
     const logits = product(onnx, cut(c.name('x')), w, { transB: true }) // [R, V]
     const { logLikelihood, probs } =
       gradX || gradW
-        ? likelihoodAndProbs(onnx, logits, column(targets))
+        ? likelihoodAndProbs(onnx, logits, column(targets), [end - from, V])
         : likelihood(onnx, logits, column(targets))
     const part = onnx.op('ReduceSum', [onnx.op('Mul', [logLikelihood, weight])], { attrs: { keepdims: 0 } })
     loss = loss === '' ? part : onnx.op('Add', [loss, part])
@@ -317,16 +318,16 @@ function likelihood(onnx: OnnxBuilder, logits: string, target: string) {
 
 /**
  * The same, with the probabilities that the gradient needs: log p_t = l_t - l_max + log p_max is exact where log(p_t)
- * would underflow, and two row maxima are five times faster than a second exponential of [R, V].
+ * would underflow, and two row maxima are five times faster than a second exponential of [R, V]. They take the place of
+ * the logits, of which by then nothing else is to be known.
  */
-function likelihoodAndProbs(onnx: OnnxBuilder, logits: string, target: string) {
-  const probs = onnx.op('Softmax', [logits], { attrs: { axis: -1 } })
+function likelihoodAndProbs(onnx: OnnxBuilder, logits: string, target: string, shape: readonly number[]) {
   const rowMax = (x: string) => onnx.op('ReduceMax', [x, onnx.ints([1])], { attrs: { keepdims: 1 } })
   const own = onnx.op('GatherElements', [logits, target], { attrs: { axis: 1 } })
-  const logLikelihood = onnx.op('Add', [
-    onnx.op('Sub', [own, rowMax(logits)]),
-    onnx.op('Log', [rowMax(probs)]),
-  ])
+  const belowMax = onnx.op('Sub', [own, rowMax(logits)])
+  const known = onnx.op('Reshape', [logits, intsAfter(onnx, shape, [belowMax])])
+  const probs = onnx.op('Softmax', [known], { attrs: { axis: -1 } })
+  const logLikelihood = onnx.op('Add', [belowMax, onnx.op('Log', [rowMax(probs)])])
   return { logLikelihood, probs }
 }
 

@@ -24,7 +24,13 @@ export async function onnxCpu(threads: number): Promise<OnnxRuntime> {
       executionMode: 'sequential',
       // With more threads than one, they look for the next operator for a moment before they sleep: a step is 1.04 (demo)
       // to 1.11 times (small) as fast. `force_spinning_stop` makes it slower than either.
-      extra: { session: { intra_op: { allow_spinning: '1' }, inter_op: { allow_spinning: '0' } } },
+      extra: {
+        session: {
+          set_denormal_as_zero: '1',
+          intra_op: { allow_spinning: '1' },
+          inter_op: { allow_spinning: '0' },
+        },
+      },
     }),
     dialect: CPU_DIALECT,
     writes: 'twin',
