@@ -33,13 +33,27 @@ export default defineConfig({
         extends: true,
         resolve,
         ssr,
-        // Real processes, real TCP: one file at a time, or they starve each other.
+        // Commands in processes of their own, one after the other.
+        test: {
+          name: 'cli',
+          include: ['test/cli/**/*.test.ts'],
+          testTimeout: 240_000,
+          hookTimeout: 120_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        resolve,
+        ssr,
+        // Peers that meet over real TCP: one file at a time, or they starve each other.
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 240_000,
           hookTimeout: 120_000,
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
       {

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { PeerStatus } from '../../packages/node/src/events.ts'
-import { peerArguments, PeerProcess } from '../e2e/support/peer-process.ts'
-import { writeTinyBase } from '../e2e/support/tiny-base.ts'
+import { peerArguments, PeerProcess } from '../support/peer-process.ts'
+import { writeTinyBase } from '../support/tiny-base.ts'
 import { complaintsOf, launch, startServing, tile, tileUntil, violations, write } from './support.ts'
 
 const MAX_PAGE_BYTES = 300_000

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline'
 import { readFile } from 'node:fs/promises'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { expect } from 'vitest'
-import { MAIN } from '../e2e/support/peer-process.ts'
+import { MAIN } from '../support/peer-process.ts'
 
 export function launch(): Promise<Browser> {
   return chromium.launch({

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { LANGUAGES, writeTinyBase } from '../e2e/support/tiny-base.ts'
+import { LANGUAGES, writeTinyBase } from '../support/tiny-base.ts'
 import { complaintsOf, launch, startServing, tileUntil, violations, write } from './support.ts'
 
 describe('the page of comigs-peer swarm', () => {

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import type { PeerEvent, RoundEvent } from '../../packages/node/src/events.ts'
-import { PeerProcess } from '../e2e/support/peer-process.ts'
+import { PeerProcess } from '../support/peer-process.ts'
 
 /** A peer over all its lives, and what was seen of it. */
 export interface Resident {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parse, parseAllDocuments } from 'yaml'
 import { createMetrics } from '../../packages/node/src/metrics.ts'
-import { REPOSITORY } from '../e2e/support/tiny-base.ts'
+import { REPOSITORY } from '../support/tiny-base.ts'
 
 /** Files that name things of each other and of the code, and that no compiler looks at. */
 const read = (path) => readFileSync(join(REPOSITORY, path), 'utf8')

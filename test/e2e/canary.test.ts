@@ -12,8 +12,8 @@ import type { PeerEvent } from '../../packages/node/src/events.ts'
 import { newManifest } from '../../packages/node/src/new-manifest.ts'
 import { type PeerConfig, runPeer } from '../../packages/node/src/peer.ts'
 import { stream } from '../../packages/model/src/random.ts'
-import { peerArguments, PeerProcess, runCli } from './support/peer-process.ts'
-import { SHIPPED_BASE, writeTinyBase } from './support/tiny-base.ts'
+import { peerArguments, PeerProcess, runCli } from '../support/peer-process.ts'
+import { SHIPPED_BASE, writeTinyBase } from '../support/tiny-base.ts'
 
 /**
  * The promise: text, specialists, routers and optimiser state never leave a peer. Canaries are planted in all of them, a

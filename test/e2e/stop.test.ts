@@ -2,8 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { peerArguments, PeerProcess } from './support/peer-process.ts'
-import { writeTinyBase } from './support/tiny-base.ts'
+import { peerArguments, PeerProcess } from '../support/peer-process.ts'
+import { writeTinyBase } from '../support/tiny-base.ts'
 
 let folder: string
 

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readSafetensors } from '@comigs/model'
 import { distance, mean } from '@comigs/protocol'
 import type { PeerResult } from '../../packages/node/src/swarm/swarm.ts'
-import { runCli } from './support/peer-process.ts'
-import { LANGUAGES, writeTinyBase } from './support/tiny-base.ts'
+import { runCli } from '../support/peer-process.ts'
+import { LANGUAGES, writeTinyBase } from '../support/tiny-base.ts'
 
 interface Run {
   readonly peers: readonly PeerResult[]

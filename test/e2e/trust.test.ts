@@ -15,8 +15,8 @@ import { readStateDirectory } from '../../packages/node/src/state/state-director
 import { exportModel, importMixture } from '../../packages/node/src/take-away.ts'
 import { Hello } from '../../packages/protocol/src/pb/messages.ts'
 import { epsilonSpent } from '../../packages/protocol/src/privacy.ts'
-import { PeerProcess, peerArguments, runCli } from './support/peer-process.ts'
-import { writeTinyBase } from './support/tiny-base.ts'
+import { PeerProcess, peerArguments, runCli } from '../support/peer-process.ts'
+import { writeTinyBase } from '../support/tiny-base.ts'
 
 let folder: string
 let base: string

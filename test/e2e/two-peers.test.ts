@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { hasMulticast } from '../../packages/node/test/support/multicast.ts'
-import { peerArguments, PeerProcess, runCli } from './support/peer-process.ts'
-import { writeTinyBase } from './support/tiny-base.ts'
+import { peerArguments, PeerProcess, runCli } from '../support/peer-process.ts'
+import { writeTinyBase } from '../support/tiny-base.ts'
 
 describe('two peers in processes of their own, over TCP', () => {
   let folder: string

@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { peerArguments, PeerProcess } from '../e2e/support/peer-process.ts'
-import { writeTinyBase } from '../e2e/support/tiny-base.ts'
+import { peerArguments, PeerProcess } from '../support/peer-process.ts'
+import { writeTinyBase } from '../support/tiny-base.ts'
 
 // Run by scripts/test-upnp.mjs, which has made the namespaces: a folder, and theirs names.
 const [folder, home, router, outside] = process.argv.slice(2) as [string, string, string, string]

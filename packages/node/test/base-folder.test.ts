@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { writeTinyBase } from '../../../test/e2e/support/tiny-base.ts'
+import { writeTinyBase } from '../../../test/support/tiny-base.ts'
 import { findBase, publicName } from '../src/base-folder.ts'
 
 const COMMIT = '0123456789abcdef0123456789abcdef01234567'

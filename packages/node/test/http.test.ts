@@ -29,7 +29,7 @@ function ask(
   })
 }
 
-/** These tests never get as far as a model; test/e2e/text.test.ts does. */
+/** These tests never get as far as a model; test/cli/text.test.ts does. */
 const text: TextService = {
   positions: 8,
   countTokens: (prompt) => Promise.resolve(prompt.length),

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import type { PeerEvent } from '../../../packages/node/src/events.ts'
+import type { PeerEvent } from '../../packages/node/src/events.ts'
 import { LANGUAGES, REPOSITORY } from './tiny-base.ts'
 
 export const MAIN = join(REPOSITORY, 'packages/node/dist/cli/main.js')

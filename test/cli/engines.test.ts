@@ -3,8 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { peerArguments, PeerProcess, runCli } from './support/peer-process.ts'
-import { REPOSITORY, writeTinyBase } from './support/tiny-base.ts'
+import { peerArguments, PeerProcess, runCli } from '../support/peer-process.ts'
+import { REPOSITORY, writeTinyBase } from '../support/tiny-base.ts'
 
 /** Runs a module in a process of its own where no native ONNX Runtime loads, as on musl. */
 function withoutNative(code: string): Promise<string> {

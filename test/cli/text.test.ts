@@ -16,8 +16,8 @@ import {
 } from '../../packages/node/src/text/text-service.ts'
 import { type GenerateRequest, TrainingHost } from '../../packages/node/src/training/training-host.ts'
 import { startTrainingWorker, type TrainingWorker } from '../../packages/node/src/training/training-worker.ts'
-import { MAIN, peerArguments, PeerProcess, runCli } from './support/peer-process.ts'
-import { LANGUAGES, TINY, writeTinyBase } from './support/tiny-base.ts'
+import { MAIN, peerArguments, PeerProcess, runCli } from '../support/peer-process.ts'
+import { LANGUAGES, TINY, writeTinyBase } from '../support/tiny-base.ts'
 
 /** Using the personal model: by OpenAI's own client, unchanged, and on the command line. */
 

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadBase, readSafetensors } from '@comigs/model'
 import { exportModel, type ExportKind, importMixture } from '../../packages/node/src/take-away.ts'
-import { peerArguments, PeerProcess, runCli } from './support/peer-process.ts'
-import { TINY, writeTinyBase } from './support/tiny-base.ts'
+import { peerArguments, PeerProcess, runCli } from '../support/peer-process.ts'
+import { TINY, writeTinyBase } from '../support/tiny-base.ts'
 
 /** Peers with unequal experts train together; then one takes its model away, and brings it back. */
 

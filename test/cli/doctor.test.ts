@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Finding } from '../../packages/node/src/doctor.ts'
-import { PeerProcess, peerArguments, runCli } from './support/peer-process.ts'
-import { LANGUAGES, writeTinyBase } from './support/tiny-base.ts'
+import { PeerProcess, peerArguments, runCli } from '../support/peer-process.ts'
+import { LANGUAGES, writeTinyBase } from '../support/tiny-base.ts'
 
 const TEXT = join(LANGUAGES, 'fr.valid.txt')
 

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { MAIN } from './support/peer-process.ts'
+import { MAIN } from '../support/peer-process.ts'
 
 it('a key that a full disk does not take is a failure', () => {
   const full = openSync('/dev/full', 'w')

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { forRounds, newManifest } from '../../packages/node/src/new-manifest.ts'
-import { type Finished, peerArguments, PeerProcess, runCli } from './support/peer-process.ts'
-import { LANGUAGES, writeTinyBase } from './support/tiny-base.ts'
+import { type Finished, peerArguments, PeerProcess, runCli } from '../support/peer-process.ts'
+import { LANGUAGES, writeTinyBase } from '../support/tiny-base.ts'
 
 let folder: string
 let base: string

@@ -2,9 +2,9 @@ import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { baseLayout, hubConfig, type ModelConfig, namedArrays, writeSafetensors } from '@comigs/model'
-import { initialise } from '../../../packages/model/src/parameters.ts'
+import { initialise } from '../../packages/model/src/parameters.ts'
 
-export const REPOSITORY = fileURLToPath(new URL('../../../', import.meta.url))
+export const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url))
 export const SHIPPED_BASE = join(REPOSITORY, 'packages/node/models/base-en')
 export const LANGUAGES = join(REPOSITORY, 'data/multilingual-cc0')
 

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { MAIN, peerArguments } from './support/peer-process.ts'
-import { writeTinyBase } from './support/tiny-base.ts'
+import { MAIN, peerArguments } from '../support/peer-process.ts'
+import { writeTinyBase } from '../support/tiny-base.ts'
 
 const LISTEN = '/ip4/127.0.0.1/tcp/0'
 

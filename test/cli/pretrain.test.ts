@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { DEFAULT_BASE } from '../../packages/node/src/base-folder.ts'
-import { MAIN } from './support/peer-process.ts'
+import { MAIN } from '../support/peer-process.ts'
 
 let folder: string
 
