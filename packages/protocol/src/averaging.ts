@@ -53,10 +53,10 @@ export interface Averaged {
 }
 
 /**
- * Why asking came to nothing: there is nobody outside of our cell, all had averaged already, it is not over yet, or the last
- * that was asked could not be had. Labels of a metric: keep the list short.
+ * Why asking came to nothing: there is nobody outside of our cell, nobody but who dawdled or lied a while ago, all had
+ * averaged already, it is not over yet, or the last that was asked could not be had. Labels of a metric: keep the list short.
  */
-export type NotAveraged = 'alone' | 'busy' | 'pending' | FetchFailure
+export type NotAveraged = 'alone' | 'paused' | 'busy' | 'pending' | FetchFailure
 
 export const AVERAGE_PROTOCOL = `/comigs/${PROTOCOL_VERSION}/average`
 
@@ -280,7 +280,7 @@ export function createAveraging(init: AveragingInit): Averaging {
     await clock.sleep(random() * spreadMs, stopped.signal)
     const outsiders = init.outsiders()
     const candidates = shuffled(outsiders.filter(mayAverage), random).slice(0, TRIES)
-    if (candidates.length === 0) whyNot = outsiders.length === 0 ? 'alone' : 'timeout'
+    if (candidates.length === 0) whyNot = outsiders.length === 0 ? 'alone' : 'paused'
     for (const peer of candidates) {
       if (places.asking !== 'free' || stopped.signal.aborted) return
       try {

@@ -297,6 +297,7 @@ describe('robust averaging', () => {
       // Nor asks it again soon, nor answers.
       await round()
       expect(alice.refusals).toEqual(['opposed'])
+      expect(alice.averaging.whyNot()).toBe(asking === 'alice' ? 'paused' : 'alone')
       await clock.advance(LIMITS.averagingPauseMs)
       await round()
       await clock.advance(60_000)
