@@ -140,9 +140,10 @@ export async function runPeer(
     onActivity({ doing, what })
   }
 
-  // Reading a library of text heeds no signal, nor does a test of the model, and nothing is lost with either.
+  // Only a round has something to lose. Reading a library of text heeds no signal, nor does a test of the model.
   const atOnce = Promise.withResolvers<undefined>()
   let losesNothing = true
+  const isStopped = () => signal.aborted
   signal.addEventListener('abort', () => {
     if (losesNothing) atOnce.resolve(undefined)
     else busy('stopping', 'once this round has ended; ctrl-C again ends it now')
@@ -334,8 +335,6 @@ export async function runPeer(
     await state.saveManifest(manifest)
     emit({ event: 'listening', peerId: host.peerId.toString(), pid: process.pid, addresses, http: http.url })
 
-    losesNothing = false
-
     // Where to start: where we stopped, or where the others are, or at the federation's own beginning.
     const isNewcomer = resumed === 0 && found !== undefined && (config.mdns || config.bootstrap.length > 0)
     if (config.strategy === 'comigs' && isNewcomer) {
@@ -345,7 +344,9 @@ export async function runPeer(
 
     busy('waiting', `for others (${config.waitForPeers} at least)`)
     await waitForPeers(config.waitForPeers, network.exchange, signal)
+    if (isStopped()) return
 
+    losesNothing = false
     busy('training', `round ${resumed + 1}`)
     await runRounds({
       trainer: training,
@@ -380,7 +381,7 @@ export async function runPeer(
       },
       signal,
     })
-    if (signal.aborted) return
+    if (isStopped()) return
 
     busy('measuring', 'how good the model has become')
     const tell = inFifths((share) => {
