@@ -33,7 +33,7 @@ export default defineConfig({
         extends: true,
         resolve,
         ssr,
-        // Commands in processes of their own, one after the other.
+        // Commands in processes of their own, two files at a time.
         test: {
           name: 'cli',
           include: ['test/cli/**/*.test.ts'],

@@ -44,12 +44,11 @@ async function profileSteps(work, threads) {
     const session = await create.call(ort.InferenceSession, bytes, {
       ...options,
       enableProfiling: true,
-      profileFilePrefix: join(folder, String(made)),
+      profileFilePrefix: join(folder, String(made).padStart(3, '0')),
     })
     const release = session.release.bind(session)
     session.release = () => {
-      sessions.delete(session)
-      session.endProfiling()
+      if (sessions.delete(session)) session.endProfiling()
       return release()
     }
     made += 1
@@ -64,7 +63,10 @@ async function profileSteps(work, threads) {
     }
     await phase(WARM_UP)
     await phase(WARM_UP + STEPS)
-    for (const session of sessions) session.endProfiling()
+    for (const session of sessions) {
+      sessions.delete(session)
+      session.endProfiling()
+    }
     const files = readdirSync(folder)
       .sort()
       .map((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')))

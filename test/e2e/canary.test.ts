@@ -10,8 +10,9 @@ import { type CodecName, CODECS, type Pubsub, type Wire, type WireStream } from 
 import '../../packages/node/src/polyfill.ts'
 import type { PeerEvent } from '../../packages/node/src/events.ts'
 import { newManifest } from '../../packages/node/src/new-manifest.ts'
-import { type PeerConfig, runPeer } from '../../packages/node/src/peer.ts'
+import { runPeer } from '../../packages/node/src/peer.ts'
 import { stream } from '../../packages/model/src/random.ts'
+import { peerConfig } from '../support/peer-config.ts'
 import { peerArguments, PeerProcess, runCli } from '../support/peer-process.ts'
 import { SHIPPED_BASE, writeTinyBase } from '../support/tiny-base.ts'
 
@@ -145,34 +146,7 @@ describe.each<CodecName>(['float32', 'float16', 'int8', 'int4'])(
       handedOut.length = 0
       const stop = new AbortController()
       const events: PeerEvent[] = []
-      const config: PeerConfig = {
-        ...{
-          name: 'canary',
-          state,
-          data: { data: [text] },
-          bootstrap: [],
-          manifest: undefined,
-          federation: undefined,
-          psk: undefined,
-          allow: undefined,
-        },
-        ...{ base, experts: 2, batch: 2, context: 32, rounds: Infinity, waitForPeers: 1, stay: false },
-        ...{ evaluateEvery: 1, evaluateBatches: 1, strategy: 'comigs', seed: 1, engine: 'auto', threads: 1 },
-        baseDtype: 'auto',
-        publishPerplexity: true,
-        ...{
-          listen: ['/ip4/127.0.0.1/tcp/0'],
-          announce: [],
-          crowded: true,
-          measureDistance: false,
-          relay: false,
-          mdns: false,
-          upnp: false,
-          localSteps: undefined,
-          http: { host: '127.0.0.1', port: 0 },
-        },
-        ...{ httpNames: [], httpToken: undefined },
-      }
+      const config = peerConfig({ name: 'canary', state, base, data: { data: [text] }, waitForPeers: 1 })
       let listening!: (event: Extract<PeerEvent, { event: 'listening' }>) => void
       const isListening = new Promise<Extract<PeerEvent, { event: 'listening' }>>(
         (resolve) => (listening = resolve),

@@ -244,6 +244,7 @@ export function decodeStep(shape: DecodeShape): Step {
     name: `decode ${S} after ${P}`,
     reads,
     writes: [],
+    isAwaited: true,
     inputs: {
       tokens: row,
       positions: row,

@@ -140,9 +140,11 @@ export async function runPeer(
     onActivity({ doing, what })
   }
 
-  // Only a round has something to lose. Reading a library of text heeds no signal, nor does a test of the model.
+  // Only a round has something to lose. The rest is not waited for: reading a library of text heeds no signal, nor does a
+  // test of the model.
   const atOnce = Promise.withResolvers<undefined>()
   let losesNothing = true
+  // Asked twice: TypeScript takes what it has once seen of the signal itself for settled.
   const isStopped = () => signal.aborted
   signal.addEventListener('abort', () => {
     if (losesNothing) atOnce.resolve(undefined)

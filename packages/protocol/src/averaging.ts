@@ -53,8 +53,8 @@ export interface Averaged {
 }
 
 /**
- * Why asking came to nothing: there is nobody outside of our cell, nobody but who dawdled or lied a while ago, all had
- * averaged already, it is not over yet, or the last that was asked could not be had. Labels of a metric: keep the list short.
+ * Why asking came to nothing: there is nobody outside of our cell, nobody there but peers with whom an exchange was given up in the
+ * last minutes, all had averaged already, it is not over yet, or the last that was asked could not be had. Labels of a metric: keep the list short.
  */
 export type NotAveraged = 'alone' | 'paused' | 'busy' | 'pending' | FetchFailure
 

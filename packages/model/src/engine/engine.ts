@@ -40,6 +40,8 @@ export interface Step {
   readonly writes: readonly string[]
   /** Given with each run. */
   readonly inputs: Readonly<Record<string, TensorSpec>>
+  /** Whether somebody waits for each run, so that it is kept ready while other steps come and go. @default false */
+  readonly isAwaited?: boolean
   /** Written in tfjs operators. Every output but `writes` goes back to the caller of `run`. */
   build(tensors: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor>
 }

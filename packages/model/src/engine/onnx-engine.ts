@@ -130,7 +130,7 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
           ...(onDevice.length > 0 && { preferredOutputLocation: locations(model.outputs, onDevice) }),
         })
       // On a device the session holds none of that memory, and what it wrote must not outlive it.
-      const takesTurns = isLarge && peakBytes(graph) >= TURNS_PEAK_BYTES && runtime.writes !== 'device'
+      const takesTurns = isLarge && step.isAwaited !== true && runtime.writes !== 'device'
       const session = await inTurn(() => (takesTurns ? shared : turns())(create))
       const program = replay({ runtime, session, model, step, slot, carrier, programs, inTurn })
       programs.add(program)
@@ -159,9 +159,6 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
 const LARGE_INPUTS = 32 << 20
 /** A little more than the demo's shape keeps: beyond it malloc takes three times what is alive, and a third of the time. */
 const LARGE_PEAK_BYTES = 144 << 20
-/** Steps on batches keep more, decoding tokens does not, and who asks for text must not wait for a session to be made. */
-const TURNS_PEAK_BYTES = 32 << 20
-
 /** Whether a step has an arena, and its nodes run in their order (docs/decisions/007). */
 export const isLargeStep = (graph: Graph): boolean =>
   graph.inputs.reduce((sum, { shape }) => sum + sizeOf(shape), 0) >= LARGE_INPUTS ||

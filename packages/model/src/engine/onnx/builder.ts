@@ -57,6 +57,7 @@ export class OnnxBuilder {
   readonly #initializers = new Map<string, TensorProto>()
   readonly #inputs: { name: string; spec: InputSpec }[] = []
   readonly #outputs: { name: string; spec: TensorSpec }[] = []
+  readonly #shapes = new Map<string, InputSpec>()
   #next = 0
 
   constructor(dialect: Dialect = CPU_DIALECT) {
@@ -133,6 +134,15 @@ export class OnnxBuilder {
     return true
   }
 
+  /**
+   * Says the shape of what a node makes. ONNX Runtime finds out itself, but not behind a shape that is only known when it
+   * runs (`intsAfter`), and without a shape it writes nothing in the place of what is no longer needed.
+   */
+  shaped(name: string, spec: InputSpec): string {
+    this.#shapes.set(name, spec)
+    return name
+  }
+
   get nodeCount(): number {
     return this.#nodes.length
   }
@@ -153,6 +163,9 @@ export class OnnxBuilder {
         },
       },
     })
+    // Neither initializers nor what has been renamed since.
+    const within = new Set(this.#nodes.flatMap(({ output }) => output))
+    for (const { name } of this.#outputs) within.delete(name)
     return ModelProto.encode({
       irVersion: 9,
       producerName: 'comigs',
@@ -166,6 +179,9 @@ export class OnnxBuilder {
         initializer: [...this.#initializers.values()],
         input: this.#inputs.map(info),
         output: this.#outputs.map(info),
+        valueInfo: [...this.#shapes]
+          .filter(([name]) => within.has(name))
+          .map(([name, spec]) => info({ name, spec })),
       },
     })
   }

@@ -53,6 +53,7 @@ function nothing(): Uint8Array {
       initializer: [],
       input: [{ name: 'x', type }],
       output: [{ name: 'y', type }],
+      valueInfo: [],
     },
   })
 }

@@ -16,9 +16,10 @@ export function frozenMatrix(
   input: string,
   anchor: string,
 ): FrozenMatrix {
-  const { storage, shape } = c.value(input)
+  const value = c.value(input)
+  const { storage, shape } = value
   if (storage === undefined) return { name: c.name(input), scales: undefined }
-  const stored = onnx.op('Reshape', [c.name(input), intsAfter(onnx, shape, [anchor])])
+  const stored = onnx.shaped(onnx.op('Reshape', [c.name(input), intsAfter(onnx, shape, [anchor])]), value)
   const name = onnx.op('Cast', [stored], { attrs: { to: ONNX_TYPE.float32 } })
   const scales = storage.type === 'int8' ? { name: c.name(scaleInput(input)), axis: storage.axis } : undefined
   return { name, scales }

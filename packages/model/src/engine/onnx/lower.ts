@@ -45,7 +45,7 @@ export function lower(
   }
 
   const late = (value: Value, since: Value): string =>
-    onnx.op('Reshape', [nameOf(value), intsAfter(onnx, value.shape, [nameOf(since)])])
+    onnx.shaped(onnx.op('Reshape', [nameOf(value), intsAfter(onnx, value.shape, [nameOf(since)])]), value)
 
   for (const node of graph.nodes) {
     // Once for each input: a node that nobody reads would have ONNX Runtime make what it waits for before anything else.

@@ -277,14 +277,18 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
   const rowsOf = (from: number, to: number) => {
     const done = [loss, ...dX.slice(-1), dW].filter((tensor) => tensor !== '')
     const start = intsAfter(onnx, [from], done)
-    return (name: string) => onnx.op('Slice', [name, start, onnx.ints([to]), onnx.ints([0])])
+    return (name: string, { shape: [, ...rest], dtype }: TensorSpec) =>
+      onnx.shaped(onnx.op('Slice', [name, start, onnx.ints([to]), onnx.ints([0])]), {
+        shape: [to - from, ...rest],
+        dtype,
+      })
   }
   for (let from = 0; from < N; from += rows) {
     const end = Math.min(N, from + rows)
     const cut = chunks === 1 ? (name: string) => name : rowsOf(from, end)
-    const targets = cut(c.name('targets'))
-    const weight = cut(weights) // [R, 1]
-    const logits = product(onnx, cut(c.name('x')), w, { transB: true }) // [R, V]
+    const targets = cut(c.name('targets'), c.value('targets'))
+    const weight = cut(weights, float([N, 1])) // [R, 1]
+    const logits = product(onnx, cut(c.name('x'), c.value('x')), w, { transB: true }) // [R, V]
     const { logLikelihood, probs } =
       gradX || gradW
         ? likelihoodAndProbs(onnx, logits, column(targets), [end - from, V])
@@ -298,7 +302,7 @@ function lowerHead(onnx: OnnxBuilder, c: LowerContext): string[] {
       dX.push(onnx.op('Mul', [unweighted, weight]))
     }
     if (gradW) {
-      const operands = [probs, cut(weightedX), ...(dW === '' ? [] : [dW])]
+      const operands = [probs, cut(weightedX, c.value('x')), ...(dW === '' ? [] : [dW])]
       dW = onnx.op('Gemm', operands, { attrs: { transA: 1 } })
     }
   }
@@ -325,7 +329,7 @@ function likelihoodAndProbs(onnx: OnnxBuilder, logits: string, target: string, s
   const rowMax = (x: string) => onnx.op('ReduceMax', [x, onnx.ints([1])], { attrs: { keepdims: 1 } })
   const own = onnx.op('GatherElements', [logits, target], { attrs: { axis: 1 } })
   const belowMax = onnx.op('Sub', [own, rowMax(logits)])
-  const known = onnx.op('Reshape', [logits, intsAfter(onnx, shape, [belowMax])])
+  const known = onnx.shaped(onnx.op('Reshape', [logits, intsAfter(onnx, shape, [belowMax])]), float(shape))
   const probs = onnx.op('Softmax', [known], { attrs: { axis: -1 } })
   const logLikelihood = onnx.op('Add', [belowMax, onnx.op('Log', [rowMax(probs)])])
   return { logLikelihood, probs }

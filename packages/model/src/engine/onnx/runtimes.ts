@@ -24,8 +24,9 @@ export async function onnxCpu(threads: number): Promise<OnnxRuntime> {
       executionMode: 'sequential',
       // With more threads than one, they look for the next operator for a moment before they sleep: a step is 1.04 (demo)
       // to 1.11 times (small) as fast. `force_spinning_stop` makes it slower than either. What is masked in a softmax comes
-      // out below float32's normal range, with which Intel's CPUs take five to seven times as long; as zero it does not. That
-      // holds in the thread that makes the process' first session, and in those that sessions start.
+      // out below float32's normal range. Intel's CPUs take five to seven times as long with such numbers, so they count as
+      // zero: in the threads that sessions start, and in the thread that makes the first session of the process, for JavaScript
+      // there, too. A peer's is the training worker, which never adds copies of y.
       extra: {
         session: {
           set_denormal_as_zero: '1',

@@ -203,6 +203,7 @@ export interface GraphProto {
   initializer: TensorProto[]
   input: ValueInfoProto[]
   output: ValueInfoProto[]
+  valueInfo: ValueInfoProto[]
 }
 
 export namespace GraphProto {
@@ -249,6 +250,13 @@ export namespace GraphProto {
             }
           }
 
+          if (obj.valueInfo != null) {
+            for (const value of obj.valueInfo) {
+              w.uint32(106)
+              ValueInfoProto.codec().encode(value, w)
+            }
+          }
+
           if (opts.lengthDelimited !== false) {
             w.ldelim()
           }
@@ -260,6 +268,7 @@ export namespace GraphProto {
             initializer: [],
             input: [],
             output: [],
+            valueInfo: [],
           }
 
           const end = length == null ? reader.len : reader.pos + length
@@ -316,6 +325,18 @@ export namespace GraphProto {
                 obj.output.push(
                   ValueInfoProto.codec().decode(reader, reader.uint32(), {
                     limits: opts.limits?.output$,
+                  }),
+                )
+                break
+              }
+              case 13: {
+                if (opts.limits?.valueInfo != null && obj.valueInfo.length === opts.limits.valueInfo) {
+                  throw new MaxLengthError('Decode error - map field "valueInfo" had too many elements')
+                }
+
+                obj.valueInfo.push(
+                  ValueInfoProto.codec().decode(reader, reader.uint32(), {
+                    limits: opts.limits?.valueInfo$,
                   }),
                 )
                 break
