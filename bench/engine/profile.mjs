@@ -38,6 +38,9 @@ async function profileSteps(work, threads) {
   const folder = mkdtempSync(join(tmpdir(), 'comigs-profile-'))
   const sessions = new Set()
   let made = 0
+  const end = (session) => {
+    if (sessions.delete(session)) session.endProfiling()
+  }
   const { create } = ort.InferenceSession
   // The engine loads the same module: its sessions now keep a profile.
   ort.InferenceSession.create = async (bytes, options) => {
@@ -48,7 +51,7 @@ async function profileSteps(work, threads) {
     })
     const release = session.release.bind(session)
     session.release = () => {
-      if (sessions.delete(session)) session.endProfiling()
+      end(session)
       return release()
     }
     made += 1
@@ -63,10 +66,7 @@ async function profileSteps(work, threads) {
     }
     await phase(WARM_UP)
     await phase(WARM_UP + STEPS)
-    for (const session of sessions) {
-      sessions.delete(session)
-      session.endProfiling()
-    }
+    for (const session of sessions) end(session)
     const files = readdirSync(folder)
       .sort()
       .map((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')))

@@ -159,6 +159,7 @@ export function createOnnxEngine(runtime: OnnxRuntime): Engine {
 const LARGE_INPUTS = 32 << 20
 /** A little more than the demo's shape keeps: beyond it malloc takes three times what is alive, and a third of the time. */
 const LARGE_PEAK_BYTES = 144 << 20
+
 /** Whether a step has an arena, and its nodes run in their order (docs/decisions/007). */
 export const isLargeStep = (graph: Graph): boolean =>
   graph.inputs.reduce((sum, { shape }) => sum + sizeOf(shape), 0) >= LARGE_INPUTS ||

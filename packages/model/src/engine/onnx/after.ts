@@ -1,3 +1,4 @@
+import type { InputSpec } from '../graph.ts'
 import type { OnnxBuilder } from './builder.ts'
 
 /**
@@ -10,4 +11,9 @@ export function intsAfter(onnx: OnnxBuilder, values: readonly number[], tensors:
     const nothing = onnx.op('Mul', [onnx.op('Size', [tensor]), onnx.ints([0])]) // [1]
     return onnx.op('Add', [known, nothing])
   }, onnx.ints(values))
+}
+
+/** A tensor that is known only when these are there: the same bytes. */
+export function after(onnx: OnnxBuilder, name: string, spec: InputSpec, tensors: readonly string[]): string {
+  return onnx.shaped(onnx.op('Reshape', [name, intsAfter(onnx, spec.shape, tensors)]), spec)
 }

@@ -130,6 +130,7 @@ export class OnnxBuilder {
     if (producer === undefined) return false
     producer.output = producer.output.map((o) => (o === from ? name : o))
     for (const node of this.#nodes) node.input = node.input.map((i) => (i === from ? name : i))
+    this.#shapes.delete(from)
     this.#outputs.push({ name, spec })
     return true
   }
@@ -163,9 +164,6 @@ export class OnnxBuilder {
         },
       },
     })
-    // Neither initializers nor what has been renamed since.
-    const within = new Set(this.#nodes.flatMap(({ output }) => output))
-    for (const { name } of this.#outputs) within.delete(name)
     return ModelProto.encode({
       irVersion: 9,
       producerName: 'comigs',
@@ -179,9 +177,7 @@ export class OnnxBuilder {
         initializer: [...this.#initializers.values()],
         input: this.#inputs.map(info),
         output: this.#outputs.map(info),
-        valueInfo: [...this.#shapes]
-          .filter(([name]) => within.has(name))
-          .map(([name, spec]) => info({ name, spec })),
+        valueInfo: [...this.#shapes].map(([name, spec]) => info({ name, spec })),
       },
     })
   }

@@ -1,4 +1,4 @@
-import { intsAfter } from './after.ts'
+import { after } from './after.ts'
 import { ONNX_TYPE, type OnnxBuilder } from './builder.ts'
 import { type LowerContext, scaleInput } from './kernel.ts'
 
@@ -17,9 +17,9 @@ export function frozenMatrix(
   anchor: string,
 ): FrozenMatrix {
   const value = c.value(input)
-  const { storage, shape } = value
+  const { storage } = value
   if (storage === undefined) return { name: c.name(input), scales: undefined }
-  const stored = onnx.shaped(onnx.op('Reshape', [c.name(input), intsAfter(onnx, shape, [anchor])]), value)
+  const stored = after(onnx, c.name(input), value, [anchor])
   const name = onnx.op('Cast', [stored], { attrs: { to: ONNX_TYPE.float32 } })
   const scales = storage.type === 'int8' ? { name: c.name(scaleInput(input)), axis: storage.axis } : undefined
   return { name, scales }

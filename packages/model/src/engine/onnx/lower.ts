@@ -1,5 +1,5 @@
 import type { Graph, Value } from '../graph.ts'
-import { intsAfter } from './after.ts'
+import { after } from './after.ts'
 import { CPU_DIALECT, type Dialect, OnnxBuilder } from './builder.ts'
 import { KERNELS } from './kernels.ts'
 
@@ -44,8 +44,7 @@ export function lower(
     return known
   }
 
-  const late = (value: Value, since: Value): string =>
-    onnx.shaped(onnx.op('Reshape', [nameOf(value), intsAfter(onnx, value.shape, [nameOf(since)])]), value)
+  const late = (value: Value, since: Value): string => after(onnx, nameOf(value), value, [nameOf(since)])
 
   for (const node of graph.nodes) {
     // Once for each input: a node that nobody reads would have ONNX Runtime make what it waits for before anything else.

@@ -3,7 +3,7 @@ import { type AttentionShape, causalMaskValues } from '../../ops/attention.ts'
 import { GELU_A, GELU_B } from '../../ops/gelu.ts'
 import type { RotaryShape } from '../../ops/rotary.ts'
 import type { TensorSpec } from '../graph.ts'
-import { intsAfter } from './after.ts'
+import { after, intsAfter } from './after.ts'
 import { ONNX_TYPE, type OnnxBuilder } from './builder.ts'
 import { type FrozenMatrix, frozenMatrix, frozenRows, product } from './frozen-matrix.ts'
 import type { Kernel, LowerContext } from './kernel.ts'
@@ -329,7 +329,7 @@ function likelihoodAndProbs(onnx: OnnxBuilder, logits: string, target: string, s
   const rowMax = (x: string) => onnx.op('ReduceMax', [x, onnx.ints([1])], { attrs: { keepdims: 1 } })
   const own = onnx.op('GatherElements', [logits, target], { attrs: { axis: 1 } })
   const belowMax = onnx.op('Sub', [own, rowMax(logits)])
-  const known = onnx.shaped(onnx.op('Reshape', [logits, intsAfter(onnx, shape, [belowMax])]), float(shape))
+  const known = after(onnx, logits, float(shape), [belowMax])
   const probs = onnx.op('Softmax', [known], { attrs: { axis: -1 } })
   const logLikelihood = onnx.op('Add', [belowMax, onnx.op('Log', [rowMax(probs)])])
   return { logLikelihood, probs }
